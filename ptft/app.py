@@ -1,0 +1,210 @@
+"""Hands one command to Hydra and turns the outcome into an exit code and, where a user can mend it, one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ptft import handover, schema, sweep
+from ptft.arguments import Arguments, implied, parse
+from ptft.choices import config_dir, groups
+from ptft.compose import prepare
+from ptft.errors import Stopped, UserError, did_you_mean
+from ptft.explain import explain
+from ptft.locate import read_yaml
+
+# the function of a command is ptft.commands.COMMAND.main; the two training commands are one function
+MODULES = {"pretrain": "train", "finetune": "train"}
+TRAINING = ("pretrain", "finetune")
+# the run folder belongs to ptft: Hydra makes no folders, files or log handlers of its own
+QUIET = [
+    "hydra.run.dir=.",
+    "hydra.sweep.subdir=.",
+    "hydra.output_subdir=null",
+    "hydra.job.chdir=false",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+]
+
+
+def run(command: str, words: list[str]) -> int:
+    """Run `ptft command words...` and return the exit code; faults go to standard error."""
+    try:
+        return _run(command, words)
+    except KeyboardInterrupt:
+        print(f"ptft {command}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return report(command, error)
+
+
+def report(command: str, error: Exception) -> int:
+    """Say what went wrong, a user's mistake in one line, a bug with its traceback; returns the exit code."""
+    if not isinstance(error, UserError) or os.environ.get("PTFT_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, UserError):
+        for line in str(error).splitlines():
+            print(f"ptft {command}: {line}", file=sys.stderr)
+        return error.exit_code
+    print(f"ptft {command}: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+    return 1
+
+
+def _run(command: str, words: list[str]) -> int:
+    root, words = _what_to_check(words) if command == "check" else (command, words)
+    arguments = parse(root, words)
+    if "--help" in arguments.flags:
+        from ptft.help import show
+
+        show(command, root, arguments)
+        return 0
+    _check_own_files(arguments)
+    arguments.overrides += implied(root, arguments)
+    folder = _sweep_folder(root, arguments) if arguments.multirun else None
+    job = Job(command, root, arguments.typed, folder)
+    settings = [*QUIET, f"hydra.sweep.dir='{folder or '.'}'", *arguments.overrides]
+    ckpt = arguments.values("ckpt")
+    code = compose_and(job, root, [*arguments.flag_words(), *settings], ckpt[0] if len(ckpt) == 1 else None)
+    if job.failure:
+        raise job.failure
+    return sweep.summarise(folder, command, arguments.flag_words("--multirun")) if folder and folder.is_dir() else code
+
+
+def _what_to_check(words: list[str]) -> tuple[str, list[str]]:
+    """`check pretrain key=value` is about pretrain; returns that command and the rest."""
+    if words and words[0] in TRAINING:
+        return words[0], words[1:]
+    if words and words[0] in ("-h", "--help"):
+        return "pretrain", words
+    found = f"found '{words[0]}'{did_you_mean(words[0], TRAINING)}" if words else "found nothing"
+    raise UserError(f"expected a command to check, as in ptft check pretrain key=value; {found}")
+
+
+def _check_own_files(arguments: Arguments) -> None:
+    """Refuse a user's YAML that would explode, before Hydra reads it."""
+    folder = arguments.flags.get("--config-dir")
+    if folder is None:
+        return
+    if not Path(folder).is_dir():
+        raise UserError(f"--config-dir={folder}: there is no such folder")
+    for group in (".", *groups([config_dir()]), "experiment"):
+        for path in sorted((Path(folder) / group).glob("*.yaml")):
+            read_yaml(path)
+
+
+def _sweep_folder(command: str, arguments: Arguments) -> Path:
+    """Where a sweep's jobs leave their runs: `run=FOLDER`, or a new folder under sweeps/."""
+    given = arguments.values("run")
+    if len(given) != 1 or given[0] is None:
+        return Path("sweeps") / f"{command}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    folder = Path(given[0])
+    if folder.exists() and any(folder.iterdir()) and arguments.values("resume") != ["auto"]:
+        raise UserError(f"run={folder} holds a run or a sweep already; give another folder, or resume=auto to continue it")
+    arguments.overrides = [word for word in arguments.overrides if word.partition("=")[0] != "run"]
+    return folder
+
+
+def compose_and(job: Callable | None, command: str, words: list[str], ckpt: str | None = None) -> int:
+    """Compose the configuration of `command` under Hydra and call `job` with it; returns the exit code."""
+    schema.register()
+    handover.register(ckpt)
+    # Hydra 1.4 takes the names that configurations may instantiate, 1.3 the version whose defaults it should follow
+    modern = "execution_whitelist" in inspect.signature(hydra.main).parameters
+    extra: dict[str, Any] = {"execution_whitelist": ("ptft.*",)} if modern else {"version_base": "1.3"}
+    main = hydra.main(config_path=str(config_dir()), config_name=command, **extra)(job or (lambda config: None))
+    try:
+        with _hydra_raises(command, words):
+            main()
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 0
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(explain(error, command)) from error
+    return 0
+
+
+@contextmanager
+def _hydra_raises(command: str, words: list[str]) -> Iterator[None]:
+    """Give Hydra its command line, and make it raise what it would otherwise print."""
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["ptft", *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    if sys.version_info >= (3, 14):  # its argparse looks into help texts that Hydra 1.3 makes lazily
+        argparse.ArgumentParser._check_help = lambda parser, action: None
+    try:
+        yield
+    finally:
+        sys.argv = before[0]
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before[1] is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before[1]
+
+
+@dataclass
+class Job:
+    """What Hydra calls with a composed configuration, once, or once per job of a sweep.
+
+    command: what was typed. root: whose configuration it is, another one only for `check`. folder: the sweep's.
+    """
+
+    command: str
+    root: str
+    typed: list[str]
+    folder: Path | None
+    failure: Exception | None = None
+
+    def __call__(self, config: DictConfig) -> float | None:
+        if self.folder:
+            return self._one_of_many(config)
+        try:
+            self._run(config, _new_run_folder(self.command, config), self.typed)
+        except Exception as error:  # Hydra would print a line of its own about it
+            self.failure = error
+        return None
+
+    def _one_of_many(self, config: DictConfig) -> float | None:
+        """A job of a sweep: its outcome is recorded, and a failure does not stop the others."""
+        number, overrides = HydraConfig.get().job.num, list(HydraConfig.get().overrides.task)
+        folder = self.folder / str(number)
+        try:
+            score = self._run(config, folder, overrides)
+        except Stopped as stopped:
+            report(self.command, stopped)
+            raise SystemExit(stopped.exit_code) from stopped
+        except Exception as error:
+            report(f"{self.command}, job {number} ({' '.join(overrides)})", error)
+            sweep.record(folder, overrides, None, f"{type(error).__name__}: {error}")
+            return None
+        sweep.record(folder, overrides, score, None)
+        return score[1] if score else None
+
+    def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float] | None:
+        try:
+            values = prepare(config, self.root, folder)
+        except OmegaConfBaseException as error:
+            raise UserError(explain(error, self.root)) from error
+        check = [self.root] if self.command == "check" else []
+        values.update(command=self.root, argv=["ptft", self.command, *check, *overrides])
+        return importlib.import_module(f"ptft.commands.{MODULES.get(self.command, self.command)}").main(values)
+
+
+def _new_run_folder(command: str, config: DictConfig) -> Path | None:
+    """Where a run goes that was given no folder; to the microsecond, so that no two ever share one."""
+    if command not in TRAINING or config.get("resume"):
+        return None
+    return Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S-%f}"

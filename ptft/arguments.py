@@ -1,0 +1,161 @@
+"""The words after `ptft COMMAND`, made ready for Hydra: slips refused by name, odd values quoted, what is implied added."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptft.errors import UserError, nearest
+
+SHORT = {
+    "-h": "--help",
+    "-m": "--multirun",
+    "-r": "--run",
+    "-c": "--cfg",
+    "-p": "--package",
+    "-i": "--info",
+    "-cn": "--config-name",
+    "-cd": "--config-dir",
+}
+# the flags that Hydra answers (its --experimental-rerun reads pickles and is not among them), and what they may be
+PLAIN_FLAGS = ("--help", "--hydra-help", "--resolve", "--run", "--multirun")
+VALUE_FLAGS = {
+    "--cfg": ("job", "hydra", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+    "--package": (),
+    "--config-name": (),
+    "--config-dir": (),
+}
+# `ptft show RUN` is short for `ptft show run=RUN`
+POSITIONAL = {"show": "run", "list": "group"}
+# settings that hold free text or a path: a comma in them is a comma
+FREE_TEXT = re.compile(r"(prompt|ckpt|run|input|output|dataset\.\w*path)$")
+OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
+
+
+@dataclass
+class Arguments:
+    """flags: long names with their values. overrides: key=value words. typed: all of it as it was, to show and repeat."""
+
+    flags: dict[str, str | None] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)
+
+    @property
+    def multirun(self) -> bool:
+        return "--multirun" in self.flags
+
+    def flag_words(self, *but: str) -> list[str]:
+        """The flags as words of a command line."""
+        kept = {name: value for name, value in self.flags.items() if name not in but}
+        return [name if value is None else f"{name}={value}" for name, value in kept.items()]
+
+    def values(self, key: str) -> list[str | None]:
+        """What `key` was set to: nothing where it was not given, one text (None for null), or those of a sweep."""
+        words = [word for word in self.overrides if word.partition("=")[0].lstrip("+") == key]
+        if not words:
+            return []
+        override = parsed(words[-1])
+        if override.is_sweep_override():
+            return list(override.sweep_string_iterator())
+        value = override.value()
+        return [None if value is None else str(getattr(value, "text", value))]
+
+
+def parse(command: str, words: list[str]) -> Arguments:
+    """Sort words into flags and overrides. Raises UserError."""
+    arguments = Arguments(typed=list(words))
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            name, value = _flag(word, rest)
+            arguments.flags[name] = value
+        else:
+            arguments.overrides.append(_override(command, word, arguments.overrides))
+    if "--multirun" in arguments.flags and "--cfg" in arguments.flags:
+        raise UserError("--multirun and --cfg do not go together: leave out -m to see the configuration")
+    arguments.overrides = [quoted(word, arguments.multirun) for word in arguments.overrides]
+    return arguments
+
+
+def _flag(word: str, rest: Iterator[str]) -> tuple[str, str | None]:
+    """A flag and its value, which may be the next word."""
+    short, equals, value = word.partition("=")
+    name = SHORT.get(short, short)
+    if name in PLAIN_FLAGS and not equals:
+        return name, None
+    if name not in VALUE_FLAGS:
+        raise UserError(_no_flag(short, value))
+    value = value if equals else next(rest, "")
+    choices = VALUE_FLAGS[name]
+    if not value or (choices and value not in choices):
+        raise UserError(f"{name} needs a value: {name}={'|'.join(choices) or 'VALUE'}")
+    return name, value
+
+
+def _no_flag(name: str, value: str) -> str:
+    bare = name.lstrip("-")
+    close = nearest(bare, [flag.lstrip("-") for flag in (*PLAIN_FLAGS, *VALUE_FLAGS)])
+    meant = f"did you mean '--{close}'?" if close else f"settings have no dashes: {bare}={value or 'VALUE'}"
+    return f"there is no flag '{name}'; {meant}"
+
+
+def _override(command: str, word: str, before: list[str]) -> str:
+    """A word that sets something, in full."""
+    if "=" not in word and not word.startswith("~"):
+        if command in POSITIONAL and not before:
+            return f"{POSITIONAL[command]}={word}"
+        raise UserError(f"'{word}' sets nothing; settings are written key=value, without spaces around the =")
+    key, equals, value = word.partition("=")
+    if key.startswith("~") and "." in key:
+        raise UserError(f"{word}: a setting cannot be left out, only a group; give it a value instead")
+    if not OVERRIDE_KEY.match(key):
+        raise UserError(f"'{word}' sets nothing; settings are written key=value, without spaces around the =")
+    if command == "finetune" and key.startswith("task."):
+        key = f"objective.{key.removeprefix('task.')}"  # a task fills the slot that is called objective everywhere else
+    return key + equals + value
+
+
+def quoted(word: str, multirun: bool) -> str:
+    """An override that Hydra reads as the user meant it. Raises UserError where it holds several values outside a sweep."""
+    from hydra.errors import HydraException
+
+    key, equals, value = word.partition("=")
+    if not equals:
+        return word
+    literal = f"{key}={quote(value)}"
+    try:
+        override = parsed(word)
+    except HydraException:
+        return word if multirun and "," in value else literal
+    if multirun or hasattr(override.value(), "text"):
+        return word
+    if override.is_sweep_override() and not FREE_TEXT.match(key):
+        raise UserError(f"{word} holds several values: write {key}=[{value}] for a list, or add -m to run once per value")
+    return literal if override.is_sweep_override() or key == "prompt" else word
+
+
+def parsed(word: str) -> Any:
+    """An override as Hydra's own parser reads it; raises HydraException."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(word)
+
+
+def quote(value: str) -> str:
+    """A literal of Hydra's grammar: within quotes, a backslash counts only before a quote."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+
+
+def implied(command: str, arguments: Arguments) -> list[str]:
+    """Overrides that follow from `ckpt`: a checkpoint brings its model and tokenizer, a start from scratch its own."""
+    ckpt = arguments.values("ckpt")
+    chosen = {word.partition("=")[0].lstrip("+~") for word in arguments.overrides}
+    if command == "pretrain" and ckpt not in ([], [None]):
+        return [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
+    if command == "finetune" and ckpt == [None] and not chosen & {"tokenizer", "experiment"}:
+        return ["tokenizer=bpe"]
+    return []

@@ -1,0 +1,214 @@
+"""Configuration to objects: the only place that does so. Misfits are refused first, before any data is read.
+
+The start order, written once: data and tokenizer -> model -> weights of `ckpt` (or fresh) -> device -> tuning (may freeze or
+inject) -> optimizer -> where the run's own folder holds a state, resume wins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from ptft import machine, resolve
+from ptft.averaging import Average
+from ptft.checkpoint import read, read_asset
+from ptft.data.loader import Loader
+from ptft.data.rows import First
+from ptft.data.tokenizer import Tokenizer
+from ptft.duration import duration
+from ptft.errors import CheckpointError, UserError
+from ptft.locate import locate, saved_config
+from ptft.loop import seed_step
+from ptft.objective import Objective
+from ptft.state import Report, load_heads, load_model
+from ptft.training import Training
+from ptft.tuning import top_names
+
+BETTER = {"causal": "; use model=gpt", "bidirectional": "; use model=transformer"}
+
+
+@dataclass
+class Stage:
+    """What every command works with: data, tokenizer, and an objective around its model, on the device.
+
+    source: the checkpoint folder the weights came from, or None. landed: how those weights landed.
+    """
+
+    config: dict
+    dataset: Any
+    tokenizer: Any
+    objective: Objective
+    device: torch.device
+    precision: str
+    source: Path | None
+    landed: Report | None
+
+    @property
+    def model(self) -> torch.nn.Module:
+        return self.objective.model
+
+    def loader(self, split: str, batch_size: int, workers: int = 0, limit: int | None = None) -> Loader | None:
+        """The batches of a split, or None where the dataset has no such split. limit: its first rows only."""
+        rows = self.dataset.rows(split)
+        if rows is None:
+            return None
+        rows = First(rows, limit) if limit else rows
+        return Loader(rows, self.objective.collate, batch_size, self.config["seed"], workers, shuffle=split == "train")
+
+    def assets(self) -> dict[str, bytes]:
+        """What a checkpoint keeps beside weights, so that a later stage needs nothing else."""
+        data = {"facts": self.dataset.facts, "fingerprint": self.dataset.fingerprint, "tokenizer": self.tokenizer.hash}
+        text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
+        return {"tokenizer.json": self.tokenizer.to_json().encode(), "data.json": text.encode()}
+
+
+def check(config: dict) -> None:
+    """Refuse, before anything is built or read, settings and choices that cannot work together. Raises UserError."""
+    trusted = config["trusted_modules"]
+    kinds = [kind for kind in resolve.HOMES if config.get(kind)]
+    faults = [fault for kind in kinds for fault in resolve.check(kind, config[kind], trusted=trusted)]
+    if faults:
+        raise UserError("\n".join(faults))
+    dataset, model, objective = (resolve.find(kind, config[kind], trusted) for kind in ("dataset", "model", "objective"))
+    lacking = sorted(objective.needs - model.traits)
+    if lacking:
+        raise UserError(
+            f"objective {objective.__name__} needs a {' '.join(lacking)} model, and {model.__name__} is "
+            f"{' '.join(sorted(model.traits))}{BETTER.get(lacking[0], '')}"
+        )
+    if dataset.modality not in model.traits:
+        reads = " ".join(sorted(model.traits))
+        raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}, and model {model.__name__} is {reads}")
+    if objective.target not in dataset.targets:
+        wants = f"a {objective.target} to learn for each text" if objective.target else "text without labels"
+        raise UserError(
+            f"objective {objective.__name__} needs {wants}, and dataset {dataset.__name__} holds "
+            f"{' or '.join(target or 'text without labels' for target in dataset.targets)}; choose another dataset"
+        )
+
+
+def stage(config: dict, own: Path | None = None, prepare: bool = True, report: Callable | None = None) -> Stage:
+    """Build what a command works with.
+
+    own: the checkpoint of the run's own folder that is resumed; its tokenizer and labels win. prepare: whether the dataset's
+    rows are wanted, not only the model. report: called with (what, done, total) while data is prepared. Raises UserError,
+    DataError, CheckpointError.
+    """
+    check(config)
+    trusted = config["trusted_modules"]
+    device = machine.pick_device(config["device"])
+    source = locate(config["ckpt"]) if config["ckpt"] else None
+    goes_on = source is not None and _same_objective(config, source)
+    facts = _known_facts(own or (source if goes_on else None))
+    dataset = resolve.resolve("dataset", config["dataset"], facts, trusted)
+    tokenizer = _tokenizer(config, own or source, dataset)
+    facts = {**facts, "tokenizer": tokenizer, "vocab_size": tokenizer.vocab_size, "seed": config["seed"]}
+    seed_step(config["seed"], "model")
+    model = resolve.resolve("model", config["model"], facts, trusted)
+    kind = resolve.find("objective", config["objective"], trusted)
+    if prepare:
+        length = text_length(dataset, model, kind)
+        dataset.prepare(tokenizer, length, kind.target, labels=facts.get("labels"), report=report)
+        facts.update(dataset.facts)
+    seed_step(config["seed"], "heads")
+    objective = resolve.resolve("objective", config["objective"], {**facts, "model": model}, trusted)
+    landed = _load(objective, source, config.get("ckpt_load"), goes_on) if source else None
+    precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
+    return Stage(config, dataset, tokenizer, objective.to(device), device, precision, source, landed)
+
+
+def text_length(dataset, model: torch.nn.Module, objective: type[Objective]) -> int:
+    """How many tokens of text one example may have, without those the objective adds. Raises UserError."""
+    wanted = dataset.max_length or model.max_length
+    least = objective.added_tokens + 1
+    if not least <= wanted <= model.max_length:
+        raise UserError(f"dataset.max_length={wanted}: expected {least} to model.max_length={model.max_length}")
+    return wanted - objective.added_tokens
+
+
+def _same_objective(config: dict, source: Path) -> bool:
+    """Whether the checkpoint was trained with this very kind of objective, so that its heads and labels go on."""
+    return saved_config(source)["objective"]["_target_"] == config["objective"]["_target_"]
+
+
+def _known_facts(source: Path | None) -> dict:
+    """What a checkpoint knows of the data its heads were made for."""
+    if source is None:
+        return {}
+    try:
+        return dict(json.loads(read_asset(source, "data.json"))["facts"])
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{source / 'assets' / 'data.json'}: not what ptft writes") from None
+
+
+def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
+    """The checkpoint's tokenizer, else one trained on the training split."""
+    if source:
+        return Tokenizer.from_json(read_asset(source, "tokenizer.json").decode(errors="replace"))
+    trainer = resolve.resolve("tokenizer", config["tokenizer"], {}, config["trusted_modules"])
+    return trainer.train(dataset.texts("train"))
+
+
+def _load(objective: Objective, source: Path, wanted: dict | None, goes_on: bool) -> Report:
+    """Put a checkpoint's weights into the model, and into the heads where the objective goes on."""
+    wanted = wanted or {"allow_partial": False, "reinit_top": 0, "ema": False}
+    weights = read(source, "model")
+    if wanted["ema"]:
+        weights.update(_averaged(source, weights))
+    fresh = top_names(objective.model, wanted["reinit_top"])
+    landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
+    if goes_on:
+        load_heads(objective, read(source, "objective"))
+    return landed
+
+
+def _averaged(source: Path, weights: dict) -> dict:
+    """The running averages of the model's weights, under the model's names."""
+    averages = {name.removeprefix("model."): value for name, value in read(source, "ema").items()}
+    found = {name: value for name, value in averages.items() if name in weights}
+    if not found:
+        raise CheckpointError(f"ckpt_load.ema=true: {source} holds no running average (trainer.ema was null)")
+    return found
+
+
+def settings(config: dict, train_rows: int, precision: str, score: str) -> SimpleNamespace:
+    """The trainer's settings with every duration in steps. train_rows: rows in an epoch. score: the objective's own."""
+    trainer = dict(config["trainer"])
+    per_epoch = train_rows / (trainer["batch_size"] * trainer["accumulate"])
+    steps = trainer["steps"] or max(1, math.ceil(trainer["epochs"] * per_epoch))
+    for name in ("eval_every", "save_every"):
+        trainer[name] = _in_steps(trainer[name], steps, per_epoch, f"trainer.{name}")
+    trainer.update(steps=steps, steps_per_epoch=per_epoch, precision=precision, seed=config["seed"])
+    trainer["save_minutes"] = trainer["save_minutes"] or math.inf
+    trainer["best"] = trainer["best"] or score
+    return SimpleNamespace(**trainer)
+
+
+def _in_steps(value, steps: int, per_epoch: float, name: str) -> int | None:
+    try:
+        return None if value is None else max(1, duration(value, steps, per_epoch, name))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
+    """The moving parts of a run, and its schedule. The device is settled, so tuning may inject and the optimizer follow."""
+    config, objective = stage.config, stage.objective
+    trusted = config["trusted_modules"]
+    facts = {"steps": settings.steps, "steps_per_epoch": settings.steps_per_epoch, "seed": config["seed"]}
+    schedule = resolve.resolve("schedule", config["schedule"], facts, trusted)
+    tuning = resolve.resolve("tuning", config["tuning"], facts, trusted)
+    tuning.apply(objective)
+    node = config["optimizer"]
+    groups = tuning.groups(objective, node["lr"], node["weight_decay"])
+    optimizer = resolve.resolve("optimizer", node, {"params": groups}, trusted)
+    average = Average(tuning.trained(objective), settings.ema) if settings.ema else None
+    scaler = torch.amp.GradScaler(stage.device.type) if settings.precision == "fp16" else None
+    return Training(objective, optimizer, tuning, average, scaler), schedule

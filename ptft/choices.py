@@ -1,0 +1,75 @@
+"""What can be chosen: the YAML files of configs/, read without any library until a file's settings are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+Settings = dict[str, object]
+
+
+def config_dir() -> Path:
+    """The folder of YAML files: inside the package where it was installed, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    for place in (here / "configs", here.parent / "configs"):
+        if (place / "pretrain.yaml").is_file():
+            return place
+    raise FileNotFoundError("ptft was installed without its configs folder")
+
+
+def description(path: Path) -> str:
+    """The first comment of a YAML file: what it is, in one line; a package directive does not count."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.startswith("#"):
+            return ""
+        text = line.lstrip("# ").strip()
+        if text and not text.startswith("@package"):
+            return text
+    return ""
+
+
+def commands() -> dict[str, str]:
+    """Every command with its one-line description, the first stage first."""
+    order = ("pretrain", "finetune", "evaluate", "predict", "generate", "check", "show", "list")
+    found = {path.stem: description(path) for path in sorted(config_dir().glob("*.yaml")) if path.stem != "base"}
+    return {name: found[name] for name in sorted(found, key=lambda name: (order + (name,)).index(name))}
+
+
+def groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
+    """Every group of options: group -> option -> its YAML file; of two files of one name the first folder's counts."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*/**/*.yaml")):
+            group = path.parent.relative_to(folder).as_posix()
+            found.setdefault(group, {}).setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def comments(path: Path) -> dict[str, str]:
+    """What a YAML file says of its settings: dotted key -> the comment at the end of its line."""
+    found: dict[str, str] = {}
+    parents: list[tuple[int, str]] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, colon, rest = line.partition(":")
+        name = key.strip()
+        if not colon or not name.isidentifier():
+            continue
+        indent = len(key) - len(key.lstrip())
+        parents = [parent for parent in parents if parent[0] < indent]
+        parents.append((indent, name))
+        if " # " in rest:
+            found[".".join(part for _, part in parents)] = rest.rpartition(" # ")[2].strip()
+    return found
+
+
+def known_settings(group_names: Iterable[str], target: str) -> set[str]:
+    """The settings that the shipped YAML files give to the class `target`; empty where none of them names it."""
+    import yaml
+
+    found: set[str] = set()
+    for group in group_names:
+        for path in (config_dir() / group).glob("*.yaml"):
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if isinstance(settings, dict) and settings.get("_target_") == target:
+                found |= settings.keys() - {"defaults"}
+    return found

@@ -1,0 +1,64 @@
+"""`ptft COMMAND key=value ...`: finds the command; imports only the standard library until it knows one.
+
+A command is a YAML file configs/COMMAND.yaml and a function `main` in ptft/commands/. From here: app.py composes the
+configuration and calls that function, build.py makes objects of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ptft import __version__
+from ptft.choices import commands
+from ptft.errors import did_you_mean
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `ptft list | head`: who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def dispatch(words: list[str]) -> int:
+    """Answer what needs no configuration; hand everything else on."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview(), file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"ptft {__version__}")
+        return 0
+    if words[0] in ("-sc", "--shell-completion"):
+        from ptft.completion import complete
+
+        return complete(words)
+    if words[0] not in commands():
+        print(f"ptft: there is no command '{words[0]}'{did_you_mean(words[0], commands())}", file=sys.stderr)
+        return 2
+    from ptft.app import run
+
+    return run(words[0], words[1:])
+
+
+def overview() -> str:
+    """What `ptft --help` prints."""
+    width = max(map(len, commands()))
+    lines = [f"  {name:<{width}}  {text}" for name, text in commands().items()]
+    return "\n".join(
+        [
+            "ptft trains models in stages: pretrain on plenty of data, fine-tune on a little, evaluate, use.",
+            "",
+            "usage: ptft COMMAND key=value ...",
+            "",
+            *lines,
+            "",
+            "ptft COMMAND --help lists what can be set; ptft list model the choices of a group;",
+            'eval "$(ptft -sc install=bash)" completes commands and settings in your shell.',
+        ]
+    )

@@ -1,0 +1,137 @@
+"""`ptft check pretrain ...`: all that a run would do, once, in a scratch folder: data, model, longest batch, checkpoint."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ptft import build, machine
+from ptft.logs import Console
+from ptft.loop import evaluate, fit
+from ptft.objective import Batch
+from ptft.run import Run
+from ptft.terminal import duration, size
+from ptft.training import Progress, Training
+
+TIMED_STEPS = 8
+TIMED_BATCHES = 4
+
+
+def main(config: dict) -> None:
+    """Print what the run would take: parameters, tokens, steps, memory, disk, time. Raises whatever the run would raise."""
+    build.check(config)
+    machine.keep_memory()
+    console = Console(0)
+    with (
+        tempfile.TemporaryDirectory(prefix="ptft-check-") as scratch,
+        Run.open(Path(scratch) / "run", config["saved"], config["argv"]) as run,
+    ):
+        stage = build.stage(config, report=console.progress)
+        rows = _try(stage, run)
+    for note in stage.dataset.notes:
+        console.note(note)
+    console.summary({"checked": f"ptft {config['command']}: it runs", **rows})
+
+
+def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
+    """Train, evaluate, save and read back; returns what was found."""
+    config = stage.config
+    trainer = config["trainer"]
+    train = stage.loader("train", trainer["batch_size"], limit=trainer["train_rows"])
+    valid = stage.loader("valid", trainer["batch_size"])
+    settings = build.settings(config, train.samples, stage.precision, stage.objective.score)
+    run.identify(data=stage.dataset.fingerprint, tokenizer=stage.tokenizer.hash)
+    run.assets = stage.assets()
+    training, schedule = build.training(stage, settings)
+    once = _shortened(settings, steps=1, eval_every=1)
+    fit(training, Longest(train), valid and Longest(valid), schedule, run, once)
+    training.restore(run.latest())
+    step = _seconds_per_step(training, train, schedule, settings)
+    batches = math.ceil(valid.samples / trainer["batch_size"]) if valid else 0
+    evaluation = _seconds_per_batch(training, valid, settings) * min(batches, settings.eval_batches or batches)
+    saving = _seconds(lambda: run.save(2, *training.capture()))
+    checkpoint = sum(path.stat().st_size for path in run.latest().rglob("*"))
+    return {
+        "data": stage.dataset.describe(),
+        "parameters": sum(parameter.numel() for parameter in stage.objective.parameters()),
+        "trained": sum(parameter.numel() for parameter in training.parameters),
+        "steps": settings.steps,
+        "epochs": round(settings.steps / settings.steps_per_epoch, 2),
+        "memory": f"{size(machine.peak_memory(stage.device))} at the longest batch",
+        "disk": f"{size(checkpoint)} a checkpoint, {size(checkpoint * (trainer['keep_last'] + 2))} at most",
+        "time": duration(_total(settings, step, evaluation, saving)),
+    }
+
+
+@dataclass
+class Longest:
+    """A loader whose only batch is the longest there is: what fits in it fits in all."""
+
+    loader: Any
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        return repeat(self.loader.longest())
+
+    def epoch(self) -> Iterator[Batch]:
+        return iter([self.loader.longest()])
+
+
+def _shortened(settings: SimpleNamespace, **changes: Any) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(settings), **changes})
+
+
+class _Silence:
+    """A run that leaves nothing, for timing."""
+
+    stop = ""
+
+    def log(self, *_: Any) -> None:
+        pass
+
+    save = evaluated = log
+
+    def pause(self) -> AbstractContextManager:
+        return nullcontext()
+
+    def minutes_since_save(self) -> float:
+        return 0.0
+
+
+def _seconds_per_step(training: Training, train: Any, schedule: Callable, settings: SimpleNamespace) -> float:
+    """The time of a usual step, after a first one that warms up."""
+    few = _shortened(settings, eval_every=None, save_every=None, steps=settings.steps)
+    training.progress = Progress()
+    taken = []
+    for last in (1, 1 + TIMED_STEPS):
+        few.steps = last
+        before = training.progress.step
+        seconds = _seconds(lambda: fit(training, train, None, schedule, _Silence(), few))
+        taken.append(seconds / (training.progress.step - before))
+    return taken[-1]
+
+
+def _seconds_per_batch(training: Training, valid: Any, settings: SimpleNamespace) -> float:
+    if not valid:
+        return 0.0
+    few = _shortened(settings, eval_batches=TIMED_BATCHES, samples=0)
+    return _seconds(lambda: evaluate(training.objective, valid, few)) / TIMED_BATCHES
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _total(settings: SimpleNamespace, step: float, evaluation: float, saving: float) -> float:
+    evaluations = math.ceil(settings.steps / (settings.eval_every or settings.steps)) + 1
+    saves = math.ceil(settings.steps / (settings.save_every or settings.steps)) + 1
+    return settings.steps * step + evaluations * evaluation + saves * saving

@@ -1,0 +1,28 @@
+"""`ptft list [group]`: every choice, with its line of description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ptft.choices import description, groups
+from ptft.errors import UserError, did_you_mean
+from ptft.terminal import Terminal
+
+
+def main(config: dict[str, Any]) -> None:
+    """Print the options of one group, or of all. Raises UserError where there is no such group."""
+    found = groups(_folders(config["sources"]))
+    group = config["group"]
+    if group is not None and group not in found:
+        raise UserError(f"there is no group '{group}'{did_you_mean(group, found)}")
+    terminal = Terminal()
+    for name in [group] if group else found:
+        options = found[name]
+        terminal.table({name: option, "is": description(path)} for option, path in options.items())
+        terminal.line()
+
+
+def _folders(sources: list[dict[str, str]]) -> list[Path]:
+    """The folders of YAML files among the places where Hydra looks, in its order."""
+    return [Path(source["path"]) for source in sources if source["schema"] == "file"]

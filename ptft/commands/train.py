@@ -1,0 +1,79 @@
+"""`ptft pretrain` and `ptft finetune`: the same function; their YAML files differ, not their code."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+from ptft import build, machine, outcome
+from ptft.data.loader import Loader
+from ptft.locate import locate
+from ptft.logs import Console
+from ptft.loop import Evaluation, evaluate, fit
+from ptft.run import Run
+from ptft.training import Training
+
+
+def main(config: dict, console: Console | None = None) -> tuple[str, float] | None:
+    """Train as `config` says; returns the name and value of the score that sweeps rank by, where a split gave one.
+
+    Raises every UserError there is: nothing is built before the configuration is checked and the folder is ours.
+    """
+    build.check(config)
+    machine.keep_memory()
+    console = console or Console(0)
+    source = locate(config["ckpt"]) if config["ckpt"] else None
+    started = time.monotonic()
+    with Run.open(
+        config["run"],
+        config["saved"],
+        config["argv"],
+        resuming=config["resume"] == "auto",
+        allow=config["resume_allow"],
+        parent=source,
+        keep_last=config["trainer"]["keep_last"],
+        console=console,
+    ) as run:
+        stage = build.stage(config, own=run.resumed, report=console.progress)
+        loaders = {split: _loader(stage, split) for split in ("train", "valid", "test")}
+        settings = build.settings(config, loaders["train"].samples, stage.precision, stage.objective.score)
+        run.identify(data=stage.dataset.fingerprint, tokenizer=stage.tokenizer.hash)
+        run.assets = stage.assets()
+        training, schedule = build.training(stage, settings)
+        if run.resumed:
+            training.restore(run.resumed)
+        facts = outcome.plan(stage, training, settings, run)
+        _announce(console, stage, settings, run, facts)
+        fit(training, loaders["train"], loaders["valid"], schedule, run, settings)
+        final = _final(training, loaders, settings, run)
+        facts["run"]["seconds"] = time.monotonic() - started
+        return outcome.leave(run, stage, settings, final, facts)
+
+
+def _loader(stage: build.Stage, split: str) -> Loader | None:
+    trainer = stage.config["trainer"]
+    limit = trainer["train_rows"] if split == "train" else None
+    return stage.loader(split, trainer["batch_size"], trainer["workers"], limit)
+
+
+def _announce(console: Console, stage: build.Stage, settings: SimpleNamespace, run: Run, facts: dict) -> None:
+    """Say what will run, before it does."""
+    for note in stage.dataset.notes:
+        run.note(note)
+    console.expect(settings.steps, settings.best)
+    console.start(facts["command"], {**facts["brief"], "tuning": facts["tuning"]})
+
+
+def _final(training: Training, loaders: dict, settings: SimpleNamespace, run: Run) -> dict[str, Evaluation]:
+    """Score the chosen weights: all of valid, and test, which is looked at here and nowhere else."""
+    chosen = locate(str(run.folder))
+    last = training.progress.step
+    if chosen != run.latest():
+        training.restore(chosen)
+    found = {}
+    for split in ("valid", "test"):
+        if loaders[split]:
+            with run.pause():
+                found[split] = evaluate(training.objective, loaders[split], settings, limit=False)
+    training.progress.step = last
+    return found

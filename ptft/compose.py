@@ -1,0 +1,109 @@
+"""From what Hydra composed to what a command gets: plain values, checked, and the text that is saved with a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ptft import handover
+from ptft.choices import known_settings
+from ptft.errors import UserError, did_you_mean
+from ptft.schema import ROOTS, Settings, check_root
+
+# what belongs to one launch and not to the run: a saved configuration can be launched again as it is
+OF_ONE_LAUNCH = {"run": None, "resume": None, "resume_allow": [], "trusted_modules": []}
+PARTS = ("dataset", "model", "objective", "tuning", "optimizer", "schedule", "trainer")
+SECRET = re.compile(r"(^|_)(secret|password|passwd|credentials?|(api|auth|access|bearer|hf)_(token|key))$|^token$")
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+HINTS = {
+    "ckpt": "ckpt=RUN",
+    "finetune ckpt": "ckpt=RUN, or ckpt=null model=NAME to start from scratch",
+    "input": "input=FILE, or input=- for standard input",
+    "prompt": 'prompt="some text"',
+    "show run": "ptft show RUN",
+}
+
+
+def prepare(config: DictConfig, command: str, folder: Path | None) -> dict[str, Any]:
+    """The values a command gets; `saved` among them is the YAML text to keep with its run.
+
+    folder: the run's, where `run` was not given. Raises UserError for whatever can be seen to be wrong without torch.
+    """
+    _refuse_missing(config, command)
+    handover.fill(config)
+    _refuse_missing(config, command)  # a checkpoint may leave some to the user
+    _refuse_unknown(config, command)
+    if "run" in config and folder and not config.run:
+        config.run = str(folder)
+    values = OmegaConf.to_container(config, resolve=True)
+    check_root(values)
+    return {**values, "saved": saved_text(config, command)}
+
+
+def _refuse_missing(config: DictConfig, command: str) -> None:
+    fields = [field.name for field in dataclasses.fields(ROOTS[command])]
+    missing = sorted(OmegaConf.missing_keys(config) | {name for name in fields if name not in config})
+    hints = {key: HINTS.get(f"{command} {key}") or HINTS.get(key) or f"{key}=VALUE" for key in missing}
+    dropped = [part for part in PARTS if part in fields and part not in missing and config[part] is None]
+    faults = [f"{key} must be given: {hint}" for key, hint in (hints | {part: f"{part}=NAME" for part in dropped}).items()]
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _refuse_unknown(config: DictConfig, command: str) -> None:
+    """Settings that nothing reads: the command line cannot add them, but ++ and a user's YAML file can."""
+    faults = _unknown("", config, {field.name for field in dataclasses.fields(ROOTS[command])})
+    for part in ("tokenizer", *PARTS):
+        node = config.get(part)
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        known = known_settings([part, "task"] if part == "objective" else [part], target) if target else set()
+        faults += _unknown(part, node, known) if known else []
+    if "trainer" in config:
+        faults += _unknown("trainer", config.trainer, {field.name for field in dataclasses.fields(Settings)})
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _unknown(where: str, node: DictConfig, known: set[str]) -> list[str]:
+    subject = f"{where} has no setting" if where else "there is no setting"
+    return [f"{subject} '{key}'{did_you_mean(key, known - {'_target_'})}" for key in node if key not in known]
+
+
+def saved_text(config: DictConfig, command: str) -> str:
+    """The configuration as YAML that starts the same run again (`--config-dir FOLDER --config-name config`).
+
+    Values are resolved, except those from the environment; secrets are blanked out.
+    """
+    raw = OmegaConf.to_container(config, resolve=False)
+    values = _storable(raw, OmegaConf.to_container(config, resolve=True), raw)
+    values.update({name: value for name, value in OF_ONE_LAUNCH.items() if name in values})
+    head = f"# ptft {command} --config-dir THIS_FOLDER --config-name config starts this run again.\n"
+    return head + OmegaConf.to_yaml(OmegaConf.create({"defaults": [f"schema/{command}", "_self_"], **values}))
+
+
+def _storable(raw: Any, resolved: Any, root: dict[str, Any], key: str = "") -> Any:
+    """A value for the saved text: `raw` has the interpolations that `resolved` has not."""
+    if isinstance(raw, dict):
+        return {name: _storable(raw[name], resolved[name], root, str(name)) for name in raw}
+    if isinstance(raw, list):
+        return [_storable(*pair, root) for pair in zip(raw, resolved, strict=True)]
+    if isinstance(raw, str) and "${" in raw:
+        return raw if _from_environment(raw, root) or "${" in str(resolved) else resolved
+    return "REDACTED" if SECRET.search(key) and isinstance(raw, str) else raw
+
+
+def _from_environment(text: str, root: dict[str, Any]) -> bool:
+    """Whether an interpolation takes its value, at first or second hand, from an environment variable."""
+    if "oc.env" in text or "${." in text:  # a relative one is not followed, so it is not trusted
+        return "oc.env" in str(root)
+    return any(_from_environment(str(_at(root, path)), root) for path in REFERENCE.findall(text))
+
+
+def _at(root: Any, path: str) -> Any:
+    for name in path.split("."):
+        root = root.get(name) if isinstance(root, dict) else None
+    return root

@@ -1,0 +1,194 @@
+"""Labelled text: rows of a table with a text, perhaps a second one, and a class, a number or a text to learn."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ptft.data.cache import cached
+from ptft.data.files import find_files, fingerprint
+from ptft.data.reading import choose_label, choose_text, existing, first_row, text_cell
+from ptft.data.rows import Example
+from ptft.data.splits import assign, draw, held_out
+from ptft.data.table import SPLITS, Encoder, LabelledRows, Table, read_table
+from ptft.data.targets import class_codes, numbers, strata
+from ptft.data.tokenizer import Tokenizer
+from ptft.errors import DataError, UserError
+
+
+class LabelledText:
+    """A table of texts with labels.
+
+    Splits without a file of their own are held out of the training rows by `split_seed`, class by class; equal texts
+    stay together, and the order of the file does not matter. `per_class` keeps that many training rows of each class.
+    """
+
+    modality = "text"
+    targets = (None, "class", "number", "text")
+    text_setting = "dataset.text"
+    label_setting = "dataset.label"
+
+    def __init__(
+        self,
+        path: str,
+        text: str | None,
+        text_pair: str | None,
+        label: str | None,
+        valid_path: str | None,
+        test_path: str | None,
+        valid_fraction: float,
+        test_fraction: float,
+        split_seed: int,
+        per_class: int | None,
+        max_length: int | None,
+    ):
+        self.shares = held_out(path, valid_path, test_path, valid_fraction, test_fraction)
+        self.split_seed, self.per_class, self.max_length = split_seed, per_class, max_length
+        self.notes: list[str] = []
+        named = {"train": (path, "path"), "valid": (valid_path, "valid_path"), "test": (test_path, "test_path")}
+        self.files = {
+            split: self.find(name, f"dataset.{setting}") for split, (name, setting) in named.items() if name is not None
+        }
+        self.text, self.text_pair, self.label = text, text_pair, label
+        self.choose_columns()
+        self.labels: list[str] | None = None
+        self.prepared: dict[str, Any] | None = None
+
+    def find(self, name: str, setting: str) -> list[Path]:
+        """The files of one split."""
+        return find_files(name, setting)
+
+    def choose_columns(self) -> None:
+        """Settle the columns of text, pair and label: named or obvious, and in the files of every split."""
+        first = self.files["train"][0]
+        if self.text is None and self.label is None:
+            self.text = choose_text(first, self.text_setting, None, (self.text_pair,))
+        self.text = choose_text(first, self.text_setting, self.text, (self.text_pair, self.label))
+        self.label = choose_label(first, self.label_setting, self.label, (self.text, self.text_pair))
+        wanted = {self.text_setting: self.text, "dataset.text_pair": self.text_pair, self.label_setting: self.label}
+        for paths in self.files.values():
+            columns = list(first_row(paths[0]))
+            for setting, column in wanted.items():
+                if column is not None:
+                    existing(paths[0], setting, column, columns)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the bytes of the files and all settings that decide what is in which split."""
+        files = [self.files.get(split, ()) for split in SPLITS]
+        columns = (self.text, self.text_pair, self.label)
+        return fingerprint(files, "labelled", columns, self.shares, self.split_seed, self.per_class)
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """The rows of each split in file order, read and checked as a whole."""
+        tables = {split: self.read(paths) for split, paths in self.files.items()}
+        whole = tables["train"]
+        names = assign(whole.texts, strata(whole.labels), self.shares, self.split_seed)
+        for split, share in zip(SPLITS, (1.0, *self.shares), strict=True):
+            if share:
+                tables[split] = whole.rows([row for row, name in enumerate(names) if name == split])
+        if self.per_class is not None:
+            train = tables["train"]
+            tables["train"] = train.rows(draw(train.texts, train.labels, self.per_class, self.split_seed))
+        tables["train"].empty = whole.empty
+        return tables
+
+    def read(self, paths: list[Path]) -> Table:
+        """All rows of the files of one split."""
+        return read_table(paths, self.text, self.text_pair, self.label)
+
+    def texts(self, split: str = "train") -> Iterator[str]:
+        """The texts of a split, to train a tokenizer on."""
+        table = self.tables[split]
+        yield from table.texts
+        yield from table.pairs or ()
+
+    def prepare(
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target: str | None = None,
+        labels: list[str] | None = None,
+        report: Any = None,
+    ) -> None:
+        """Encode all splits into the cache, or find them there.
+
+        target: what is learned of the label column: "class", "number", "text" (a completion) or None. labels: the class
+        names of a trained model, in its order; without them, the sorted ones of the training rows.
+        """
+        self.check_target(target)
+        length = max_length
+        encoder = Encoder(tokenizer, length, self.text_pair is not None, target == "text")
+
+        def build(folder: Path) -> dict[str, Any]:
+            return self.build(folder, encoder, target, labels)
+
+        settings = hashlib.sha256(repr((self.fingerprint, tokenizer.hash, length, target, labels)).encode()).hexdigest()
+        self.folder, self.prepared = cached(f"labelled-{settings[:40]}", build, self.notes)
+        self.labels = self.prepared["labels"]
+        self.notes += self.prepared["notes"]
+        self.__dict__.pop("tables", None)  # from here on rows are read from disk
+
+    def check_target(self, target: str | None) -> None:
+        """Refuse settings that mean nothing for what the task learns."""
+        if self.per_class is not None and target != "class":
+            raise UserError(f"dataset.per_class={self.per_class} is for tasks that learn classes; leave it out")
+        if self.text_pair is not None and target == "text":
+            raise UserError(f"dataset.text_pair={self.text_pair}: a task that learns to write takes one text")
+
+    def build(self, folder: Path, encoder: Encoder, target: str | None, labels: list[str] | None) -> dict[str, Any]:
+        """Write the encoded rows of all splits; return what is to be known about them."""
+        tables = {split: table for split, table in self.tables.items() if len(table)}
+        if "train" not in tables:
+            raise DataError(f"{self.files['train'][0]}: no row with text is left to train on")
+        notes: list[str] = []
+        if target == "class":
+            labels, codes = class_codes(tables, self.label, labels)
+        for split, table in tables.items():
+            notes += [f"{split}: {note}" for note in encoder.write(folder, split, table)]
+            if target == "class":
+                codes[split].tofile(folder / f"{split}.labels")
+            elif target == "number":
+                numbers(table, self.label).tofile(folder / f"{split}.labels")
+        for split, share in zip(SPLITS[1:], self.shares, strict=True):
+            if share and split not in tables:
+                notes.append(f"too few rows for dataset.{split}_fraction={share}: no {split} split")
+        counts = {split: len(table) for split, table in tables.items()}
+        return {"rows": counts, "labels": labels, "target": target, "notes": notes, "type": encoder.type}
+
+    def rows(self, split: str) -> LabelledRows | None:
+        """The encoded rows of a split, or None where there is no such split."""
+        facts = self.prepared or {"rows": {}}
+        if split not in facts["rows"]:
+            return None
+        return LabelledRows(self.folder, split, facts["type"], facts["target"], self.text_pair is not None)
+
+    def examples(
+        self, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, max_length: int
+    ) -> Iterator[Example]:
+        """Rows without labels (see reading.input_rows) as examples to predict on."""
+        length = max_length
+        encoder = Encoder(tokenizer, length, self.text_pair is not None, False)
+        for number, (where, row) in enumerate(rows):
+            text = text_cell(row, where, self.input_column(row))
+            pair = text_cell(row, where, self.text_pair) if self.text_pair else None
+            yield encoder.example(text, pair) | {"row": number, "text": text}
+
+    def input_column(self, row: dict[str, Any]) -> str:
+        """Plain lines come as column "text", whatever the training file calls it."""
+        return "text" if list(row) == ["text"] and self.text_pair is None else self.text
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What constructors may ask of this data, once it is prepared: the classes, if classes are learned."""
+        return {"num_classes": len(self.labels), "labels": self.labels} if self.labels else {}
+
+    def describe(self) -> dict[str, Any]:
+        """What the run card says of this data."""
+        files = {split: [str(path) for path in paths[:10]] for split, paths in self.files.items()}
+        columns = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
+        return {"files": files, "columns": columns, "fingerprint": self.fingerprint} | (self.prepared or {})

@@ -1,0 +1,192 @@
+"""Batches: which rows a step takes is a function of (seed, step), so resuming is arithmetic."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ptft.errors import DataError, UserError
+from ptft.randomness import Draw, key, permute
+
+Batch = dict[str, Any]
+WINDOW = 1 << 10  # samples whose places are computed at once
+ASKED_AHEAD = 4
+
+
+class Order:
+    """The endless stream of samples: sample s is row permute(s % N) of epoch s // N."""
+
+    def __init__(self, size: int, seed: int, shuffle: bool):
+        self.size = size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.window: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """The rows of samples start..stop, int64."""
+        first, last = start // WINDOW, (stop - 1) // WINDOW
+        found = np.concatenate([self.rows_of_window(index) for index in range(first, last + 1)])
+        return found[start - first * WINDOW : stop - first * WINDOW]
+
+    def rows_of_window(self, index: int) -> np.ndarray:
+        if self.window[0] != index:
+            samples = np.arange(index * WINDOW, (index + 1) * WINDOW, dtype=np.int64)
+            self.window = (index, self.permuted(samples))
+        return self.window[1]
+
+    def permuted(self, samples: np.ndarray) -> np.ndarray:
+        epochs, rows = np.divmod(samples, self.size)
+        if self.shuffle:
+            for epoch in np.unique(epochs).tolist():
+                inside = epochs == epoch
+                rows[inside] = permute(rows[inside], self.size, key(self.seed, "order", epoch))
+        return rows
+
+
+class Assembly:
+    """Makes the batch of a range of samples, here or in a worker process.
+
+    A question is (start, stop, training): samples of the endless stream, or rows in file order for an evaluation.
+    """
+
+    def __init__(self, rows: Sequence[Any], collate: Callable, seed: int, shuffle: bool):
+        self.source = rows
+        self.collate = collate
+        self.seed = seed
+        self.order = Order(max(len(rows), 1), seed, shuffle)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, question: tuple[int, int, bool]) -> Batch:
+        start, stop, training = question
+        samples = np.arange(start, stop, dtype=np.int64)
+        rows = self.order.rows(start, stop) if training else samples
+        epochs = samples // len(self.source) if training else np.zeros_like(samples)
+        seed = self.seed if training else 0  # so that evaluations of runs with other seeds compare
+        return self.collate(self.take(rows.tolist()), Draw(seed, epochs, rows))
+
+    def take(self, indices: list[int]) -> list[Any]:
+        take = getattr(self.source, "take", None)
+        return take(indices) if take else [self.source[index] for index in indices]
+
+
+class Guarded:
+    """An assembly in a worker: what a user can mend comes back as a value, for processes wrap what they raise."""
+
+    def __init__(self, assembly: Assembly):
+        self.assembly = assembly
+
+    def __len__(self) -> int:
+        return len(self.assembly)
+
+    def __getitem__(self, question: tuple[int, int, bool]) -> Batch | UserError:
+        try:
+            return self.assembly[question]
+        except UserError as error:
+            return error
+
+
+class Questions:
+    """What a data loader iterates over; set anew before each pass."""
+
+    def __init__(self) -> None:
+        self.pending: Iterator[tuple[int, int, bool]] = iter(())
+
+    def __iter__(self) -> Iterator[tuple[int, int, bool]]:
+        return self.pending
+
+
+class Loader:
+    """Batches of one split, the same whatever the number of workers.
+
+    rows: examples by number (with a method `take` for many at once, if there is one). collate(examples, draw) makes the
+    batch. A training loader (shuffle=True) with fewer rows than a batch is a DataError.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Any],
+        collate: Callable[[list[Any], Draw], Batch],
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        shuffle: bool = True,
+    ):
+        if len(rows) == 0:
+            raise DataError("the dataset is empty: no row to make a batch of")
+        if shuffle and batch_size > len(rows):
+            raise DataError(f"trainer.batch_size={batch_size} is more than the {len(rows)} training rows; lower it")
+        self.assembly = Assembly(rows, collate, seed, shuffle)
+        self.batch_size = batch_size
+        self.workers = workers
+        self.pools: dict[str, tuple[Any, Questions]] = {}
+
+    @property
+    def samples(self) -> int:
+        """Rows in an epoch."""
+        return len(self.assembly)
+
+    def rows_at(self, start: int, count: int) -> list[int]:
+        """The rows that `count` samples of the training stream from number `start` on stand for."""
+        return self.assembly.order.rows(start, start + count).tolist()
+
+    def longest(self) -> Batch:
+        """The rows with most tokens as one batch: what fits with them fits with all."""
+        rows = np.array(self.assembly.source.longest(self.batch_size))
+        return self.assembly.collate(self.assembly.take(rows.tolist()), Draw(0, np.zeros_like(rows), rows))
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """The endless stream of training batches from sample number `start` on; a batch may span two epochs."""
+        starts = itertools.count(start, self.batch_size)
+        return self.answers("batches", ((first, first + self.batch_size, True) for first in starts))
+
+    def epoch(self) -> Iterator[Batch]:
+        """Every row once in file order, the last batch as short as it comes; draws are those of epoch 0."""
+        size = self.samples
+        starts = range(0, size, self.batch_size)
+        return self.answers("epoch", ((first, min(first + self.batch_size, size), False) for first in starts))
+
+    def answers(self, purpose: str, questions: Iterator[tuple[int, int, bool]]) -> Iterator[Batch]:
+        if not self.workers:
+            return map(self.assembly.__getitem__, questions)
+        return map(raised, self.pool(purpose, questions))
+
+    def pool(self, purpose: str, questions: Iterator[tuple[int, int, bool]]) -> Any:
+        """Worker processes, kept from one pass to the next."""
+        if purpose not in self.pools:
+            self.pools[purpose] = self.start_workers()
+        loader, pending = self.pools[purpose]
+        pending.pending = questions
+        return iter(loader)
+
+    def start_workers(self) -> tuple[Any, Questions]:
+        import torch
+        from torch.utils.data import DataLoader
+
+        questions = Questions()
+        loader = DataLoader(
+            Guarded(self.assembly),
+            batch_size=None,
+            sampler=questions,
+            num_workers=self.workers,
+            collate_fn=unchanged,
+            prefetch_factor=ASKED_AHEAD,
+            persistent_workers=True,
+            generator=torch.Generator().manual_seed(0),  # the global generator must not notice
+        )
+        return loader, questions
+
+
+def unchanged(batch: Any) -> Any:
+    return batch
+
+
+def raised(answer: Batch | UserError) -> Batch:
+    """A worker's batch, or the error it met."""
+    if isinstance(answer, UserError):
+        raise answer
+    return answer

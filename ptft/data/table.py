@@ -1,0 +1,165 @@
+"""Tables of labelled text in memory while they are encoded, and on disk afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptft.data.encoding import id_type
+from ptft.data.reading import label_cell, rows, text_cell
+from ptft.data.rows import Example, Ragged, Rows, write_ragged
+from ptft.data.tokenizer import Tokenizer
+from ptft.errors import DataError
+
+SPLITS = ("train", "valid", "test")
+ENCODED_AT_ONCE = 1024
+
+
+@dataclass
+class Table:
+    """Rows as columns. places: what an error message names ("file:line"). empty: rows without text, left out."""
+
+    texts: list[str]
+    pairs: list[str] | None
+    labels: list[str]
+    places: list[str]
+    empty: int = 0
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def rows(self, chosen: Sequence[int]) -> Table:
+        """Some of the rows."""
+        pairs = None if self.pairs is None else [self.pairs[row] for row in chosen]
+        texts, labels = [self.texts[row] for row in chosen], [self.labels[row] for row in chosen]
+        return Table(texts, pairs, labels, [self.places[row] for row in chosen])
+
+
+def read_table(paths: Sequence[Path], text: str, pair: str | None, label: str) -> Table:
+    """All rows of some files; rows without text are left out and counted."""
+    table = Table([], None if pair is None else [], [], [])
+    empty = 0
+    for path in paths:
+        for where, row in rows(path):
+            content = text_cell(row, where, text)
+            if not content.strip():
+                empty += 1
+                continue
+            table.texts.append(content)
+            table.labels.append(label_cell(row, where, label))
+            table.places.append(where)
+            if pair is not None:
+                table.pairs.append(text_cell(row, where, pair))
+    return Table(table.texts, table.pairs, table.labels, table.places, empty)
+
+
+@dataclass
+class Encoder:
+    """Texts to examples of at most max_length tokens, room for special tokens left.
+
+    pair: rows have a second text. completion: the label is a text that follows the first.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int
+    pair: bool
+    completion: bool
+
+    @property
+    def type(self) -> str:
+        return id_type(self.tokenizer.vocab_size)
+
+    @property
+    def room(self) -> int:
+        """Tokens left beside [CLS] and [SEP], and a second [SEP] for two texts."""
+        return max(1, self.max_length - (3 if self.pair or self.completion else 2))
+
+    def second(self, table: Table) -> list[str] | None:
+        return table.labels if self.completion else table.pairs
+
+    def write(self, folder: Path, split: str, table: Table) -> list[str]:
+        """Encode a split into files; return notes on what was left out or cut."""
+        tokens = self.encode(table.texts)
+        second = self.second(table)
+        others = None if second is None else self.encode(second)
+        lengths = [len(ids) for ids in tokens]
+        if others is not None:
+            lengths = [one + len(two) for one, two in zip(lengths, others, strict=True)]
+            kept = [shorten(one, two, self.room) for one, two in zip(tokens, others, strict=True)]
+            tokens, others = [one for one, _ in kept], [two for _, two in kept]
+            write_ragged(folder, f"{split}.second", others, self.type)
+        write_ragged(folder, split, [ids[: self.room] for ids in tokens], self.type)
+        raw = [np.frombuffer(text.encode(), dtype=np.uint8) for text in table.texts]
+        write_ragged(folder, f"{split}.texts", raw, "uint8")
+        return notes(table.empty, lengths, self.room)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        starts = range(0, len(texts), ENCODED_AT_ONCE)
+        return [ids for start in starts for ids in self.tokenizer.encode(texts[start : start + ENCODED_AT_ONCE])]
+
+    def example(self, text: str, pair: str | None) -> Example:
+        """One row without a label."""
+        if pair is None:
+            return {"tokens": self.tokenizer.encode([text])[0][: self.room]}
+        tokens, other = shorten(*self.tokenizer.encode([text, pair]), self.room)
+        return {"tokens": tokens, "pair": other}
+
+
+def shorten(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two texts that fit together: the longer one is cut first, at its end."""
+    if len(first) + len(second) <= room:
+        return first, second
+    kept = min(len(first), max(room // 2, room - len(second)))
+    return first[:kept], second[: room - kept]
+
+
+def notes(empty: int, lengths: Sequence[int], room: int) -> list[str]:
+    """What was left out or cut, in words; DataError where most rows lose text."""
+    said = [f"{empty:,} rows without text were dropped"] if empty else []
+    cut = sum(length > room for length in lengths)
+    if cut:
+        told = f"{cut:,} of {len(lengths):,} rows ({cut / len(lengths):.1%}) cut to {room} tokens"
+        said.append(f"{told}; the longest has {max(lengths):,}")
+    if cut > len(lengths) / 2:
+        raise DataError(f"{said[-1]}; more than half lose text: use a model with a larger model.max_length")
+    return said
+
+
+class LabelledRows(Rows):
+    """Encoded rows of one split.
+
+    An example has tokens int32 [n]; pair int32 [m] where rows have two texts; label (int class or float) or completion
+    int32 [k], as the target is; row; text, as it stands in the file.
+    """
+
+    def __init__(self, folder: Path, split: str, kind: str, target: str | None, pair: bool):
+        self.tokens = ragged(folder, split, kind)
+        self.texts = ragged(folder, f"{split}.texts", "uint8")
+        self.name = "completion" if target == "text" else "pair" if pair else None
+        self.second = ragged(folder, f"{split}.second", kind) if self.name else None
+        types = {"class": np.int64, "number": np.float64}
+        self.labels = np.fromfile(folder / f"{split}.labels", types[target]).tolist() if target in types else None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def lengths(self) -> np.ndarray:
+        return self.tokens.lengths() + (0 if self.second is None else self.second.lengths())
+
+    def take(self, indices: Sequence[int]) -> list[Example]:
+        return [self.example(int(index)) for index in indices]
+
+    def example(self, index: int) -> Example:
+        example: Example = {"tokens": self.tokens[index], "row": index, "text": self.texts.raw(index).decode()}
+        if self.second is not None:
+            example[self.name] = self.second[index]
+        if self.labels is not None:
+            example["label"] = self.labels[index]
+        return example
+
+
+def ragged(folder: Path, name: str, kind: str) -> Ragged:
+    return Ragged(folder / f"{name}.ids", folder / f"{name}.bounds", kind)

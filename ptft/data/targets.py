@@ -1,0 +1,69 @@
+"""Label columns: which classes there are, which numbers, and what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ptft.data.table import Table
+from ptft.errors import DataError
+
+SUSPICIOUS_ROWS = 20
+NAMES_SHOWN = 12
+ROWS_PER_CLASS = 10
+
+
+def strata(labels: Sequence[str]) -> list[str]:
+    """What held-out rows are balanced by: the labels, unless they are too many to be classes."""
+    return list(labels) if len(set(labels)) * ROWS_PER_CLASS <= len(labels) else [""] * len(labels)
+
+
+def class_codes(
+    tables: dict[str, Table], column: str, known: list[str] | None
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The class names, and the class of each row as int64 per split.
+
+    known: the names of a trained model; else the sorted labels of the training rows. Any other label is a DataError.
+    """
+    if known is None:
+        check_classes(tables["train"], column)
+    names = known or sorted(set(tables["train"].labels))
+    code = {name: index for index, name in enumerate(names)}
+    for table in tables.values():
+        for label, where in zip(table.labels, table.places, strict=True):
+            if label not in code:
+                raise DataError(f"{where}: label '{label}' is none of the {len(names)} known ones: {shortened(names)}")
+    return names, {split: np.array([code[label] for label in table.labels]) for split, table in tables.items()}
+
+
+def check_classes(table: Table, column: str) -> None:
+    """Refuse columns that no classifier can learn from."""
+    distinct, total = len(set(table.labels)), len(table)
+    if distinct < 2:
+        raise DataError(f"dataset.label={column}: all {total} training rows are '{table.labels[0]}'; expected two")
+    if total >= SUSPICIOUS_ROWS and distinct > total / 2:
+        numeric = all(is_number(label) for label in table.labels)
+        hint = "these are numbers: use task=regress" if numeric else "choose another column with dataset.label="
+        raise DataError(f"dataset.label={column}: {distinct} different labels in {total} training rows; {hint}")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The names, or the first of them."""
+    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+
+
+def is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
+
+
+def numbers(table: Table, column: str) -> np.ndarray:
+    """The labels as float64; DataError for what is not a finite number."""
+    for label, where in zip(table.labels, table.places, strict=True):
+        if not is_number(label):
+            raise DataError(f"{where}: column '{column}' is '{label[:40]}', expected a finite number")
+    return np.array([float(label) for label in table.labels])

@@ -1,0 +1,37 @@
+"""A length of training, however the user says it: in steps, as a fraction of the run, or in epochs."""
+
+from __future__ import annotations
+
+import math
+import re
+
+TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|epochs?|ep|%)")
+
+
+def duration(value: int | float | str, steps: int, steps_per_epoch: float, setting: str = "duration") -> int:
+    """`value` in whole steps, rounded down; 0 means none.
+
+    value: an int counts steps, a float in (0, 1] is a fraction of all `steps` (so 1 is one step and 1.0 the whole run),
+    text names its unit: "2 epochs", "100 steps", "10 %". setting: the name an error shows. Raises ValueError.
+    """
+    count = _steps(value, steps, steps_per_epoch)
+    if count is None:
+        raise ValueError(
+            f'{setting}={value}: give steps (an integer >= 0), a fraction of the run (0.1, at most 1.0) or "2 epochs"'
+        )
+    return math.floor(count + 1e-9)  # 0.29 * 100 is 28.999999999999996
+
+
+def _steps(value: int | float | str, steps: int, steps_per_epoch: float) -> float | None:
+    """`value` in steps, not yet whole; None where it says no duration."""
+    if isinstance(value, str):
+        text = TEXT.fullmatch(value.strip().lower())
+        if not text:
+            return None
+        unit = {"s": 1, "e": steps_per_epoch, "%": steps / 100}[text[2][0]]
+        return float(text[1]) * unit
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, int):
+        return value if value >= 0 else None
+    return value * steps if 0 <= value <= 1 else None

@@ -1,0 +1,148 @@
+"""What Hydra and OmegaConf say about a configuration, as one line that names the setting and a way out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from ptft.choices import config_dir, groups
+from ptft.errors import did_you_mean
+
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+CONVERTED = re.compile(r"Value (?P<value>.*) of type '(?P<type>.*)' could not be converted to (?P<kind>\w+)")
+FULL_KEY = re.compile(r"full_key: ([\w.]+)")
+IN_FILE = re.compile(r"In '([^']+)': ")
+UNKNOWN_IN_FILE = re.compile(r"Key '([^']+)' (?:not in|is not in struct)")
+# texts without structure, as Hydra 1.3 or 1.4 words them, and what to say instead
+TEXTS = [
+    (
+        r"Could not append to config\. An item is already at '([^']+)'",
+        r"\1 exists already: leave out the +",
+    ),
+    (
+        r"Config group override must be a string or a list",
+        r"a group takes the name of one of its options (model=gpt); to leave a group out write ~group",
+    ),
+    (
+        r"Could not delete from config\. '([^']+)' does not exist",
+        r"~\1: there is no such group to leave out",
+    ),
+    (
+        r"Could not delete from config\. The value of '([^']+)' is",
+        r"~\1: the group is set to another option; write ~\1 alone",
+    ),
+    (
+        r"The --resolve flag can only be used",
+        r"--resolve goes with --cfg=job",
+    ),
+    (
+        r"(?s)In '([^']+)':.*Could not override '([^@']+)@[^']+'",
+        r"\1.yaml: begin it with '# @package _global_' and write 'override /\2: OPTION' with the slash",
+    ),
+    (
+        r"(?s)In '([^']+)':.*Could not override '([^']+)'",
+        r"\1.yaml is not for this command, which has no group '\2'",
+    ),
+    (
+        r"(?s)Multiple values for (\S+?)\.",
+        r"\1 is chosen twice",
+    ),
+]
+NO_GROUP = re.compile(r"(?s)Could not override '([^']+)'\..*(?:Did you mean|No match in the defaults list)")
+SAME_SLOT = {"task": "objective", "objective": "task"}
+
+
+def explain(error: Exception, command: str) -> str:
+    """One line about a fault met while composing the configuration of `command`."""
+    fault = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(error, MissingConfigException):
+        return _no_option(error)
+    if isinstance(fault, InterpolationResolutionError):
+        return f"{fault.full_key}: {_first_line(fault)}"
+    if isinstance(fault, (ConfigAttributeError, ConfigKeyError)):
+        return _no_setting(fault, command)
+    if isinstance(fault, ValidationError):
+        return _wrong_value(str(fault.full_key), str(fault.msg))
+    return _by_text(str(error), command)
+
+
+def _no_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    if not group:
+        return f"--config-name={option}: there is no such file {option}.yaml"
+    options = [name for name in error.options or [] if name != "from_ckpt"]
+    return f"{group} has no option '{option}'{did_you_mean(option, options)}"
+
+
+def _no_setting(fault: OmegaConfBaseException, command: str) -> str:
+    """A setting that does not exist; the same name elsewhere is a likelier cure than a similar one here."""
+    full_key, key, parent = str(fault.full_key), str(fault.key), fault.parent_node
+    head = full_key.partition(".")[0]
+    if head == key and key in {*groups([config_dir()]), "experiment"}:
+        return _no_group(key, command)
+    if not isinstance(parent, DictConfig):
+        return f"{full_key.removesuffix('.' + key)} has no settings of its own, such as '{key}'"
+    elsewhere = _with_leaf(parent._get_root(), key)
+    where = full_key.rpartition(".")[0]
+    what = f"{where} has no setting '{key}'" if where else f"there is no setting or group '{key}'"
+    if elsewhere:
+        return f"{what}; did you mean {' or '.join(elsewhere)}?"
+    return what + did_you_mean(key, [name for name in parent if not str(name).startswith("_")])
+
+
+def _no_group(group: str, command: str) -> str:
+    if group == "experiment":
+        return "there are no experiments yet: put NAME.yaml into FOLDER/experiment and add --config-dir=FOLDER"
+    other = SAME_SLOT.get(group)
+    return f"{command} has no group '{group}'" + (f"; did you mean {other}=NAME?" if other else "")
+
+
+def _with_leaf(root: Any, key: str) -> list[str]:
+    """Where, one level down, there is a setting of that name."""
+    nodes = OmegaConf.to_container(root, resolve=False)
+    return [f"{part}.{key}" for part, node in nodes.items() if isinstance(node, dict) and key in node and part != "hydra"]
+
+
+def _wrong_value(key: str, message: str) -> str:
+    message = message.splitlines()[0]
+    converted = CONVERTED.search(message)
+    if converted:
+        kind = KINDS.get(converted["kind"], converted["kind"])
+        return f"{key}: expected {kind}, found {converted['value']}"
+    if "is not Optional" in message or "cannot be None" in message:
+        return f"{key} cannot be null"
+    if "is not a ListConfig" in message:
+        return f"{key}: expected a list, such as [a,b]"
+    if "is not a subclass of" in message:
+        return f"{key} holds settings of its own: {key}.NAME=VALUE"
+    return f"{key}: {message}"
+
+
+def _by_text(text: str, command: str) -> str:
+    for pattern, line in TEXTS:
+        found = re.search(pattern, text)
+        if found:
+            return found.expand(line)
+    group = NO_GROUP.search(text)
+    if group:
+        return _no_group(group[1], command)
+    where, key = IN_FILE.search(text), FULL_KEY.search(text)
+    if where and key:
+        unknown = UNKNOWN_IN_FILE.search(text)
+        what = f"there is no setting '{key[1]}'" if unknown else _wrong_value(key[1], text.partition("config: ")[2])
+        return f"{where[1]}.yaml: {what}"
+    return " ".join(text.split())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

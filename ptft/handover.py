@@ -1,0 +1,62 @@
+"""What a checkpoint hands to the next stage: `model: from_ckpt` stands for the node in the checkpoint's configuration.
+
+The option exists in Hydra's ConfigStore only. With one `ckpt=` on the command line it holds the saved node from the start, so
+that `--cfg job` shows it and a misspelt setting is refused at once. In a sweep over checkpoints, or where a YAML file sets
+`ckpt`, it is an open placeholder that takes any setting, and the job fills it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ptft.errors import CheckpointError, UserError, did_you_mean
+from ptft.locate import locate, saved_config
+from ptft.schema import store
+
+PARTS = ("dataset", "tokenizer", "model", "objective")
+PLACEHOLDER = "_from_ckpt_"
+
+
+def register(ckpt: str | None) -> None:
+    """Make `from_ckpt` an option of every part: what `ckpt` saved, or a placeholder where it is not known yet."""
+    config = _saved(ckpt) if ckpt else {}
+    for part in PARTS:
+        node = OmegaConf.create(config.get(part, {PLACEHOLDER: part}))
+        if not ckpt:
+            OmegaConf.set_struct(node, False)
+        store("from_ckpt", node, group=part)
+
+
+def fill(config: DictConfig) -> None:
+    """Replace placeholders by what the checkpoint saved, the settings given beside them on top. Raises UserError."""
+    parts = [part for part in PARTS if PLACEHOLDER in (config.get(part) or {})]
+    if not parts:
+        return
+    if not config.get("ckpt"):
+        raise UserError(f"{parts[-1]} must be given: {parts[-1]}=NAME (without ckpt there is none to take over)")
+    saved = _saved(config.ckpt)
+    for part in parts:
+        if part not in saved:
+            raise UserError(f"ckpt={config.ckpt} saved no {part}; give {part}=NAME")
+        changes = {key: value for key, value in config[part].items_ex(resolve=False) if key != PLACEHOLDER}
+        _refuse_unknown(part, changes, saved[part])
+        with open_dict(config):
+            config[part] = OmegaConf.merge(saved[part], changes)
+
+
+def _saved(ckpt: str) -> dict[str, Any]:
+    """The parts of a checkpoint's configuration; a `defaults` list in one would compose more than was saved."""
+    path = locate(ckpt)
+    parts = {part: node for part, node in saved_config(path).items() if part in PARTS and node is not None}
+    for part, node in parts.items():
+        if not isinstance(node, dict) or "defaults" in node:
+            raise CheckpointError(f"{path / 'config.yaml'}: {part} is not a plain mapping of settings")
+    return parts
+
+
+def _refuse_unknown(part: str, changes: dict[str, Any], saved: dict[str, Any]) -> None:
+    for key in changes:
+        if key not in saved:
+            raise UserError(f"{part} has no setting '{key}'{did_you_mean(key, saved.keys() - {'_target_'})}")

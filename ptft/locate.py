@@ -1,0 +1,177 @@
+"""Where a checkpoint lies and which configuration made it; nothing it says is trusted, and torch is not needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from ptft.errors import CheckpointError, UserError, nearest
+
+CONFIG_BYTES = 1_000_000
+CONFIG_NODES = 10_000
+CONFIG_DEPTH = 30
+MANIFEST_BYTES = 16_000_000
+STEP = re.compile(r"step-\d{1,20}")
+POINTERS = ("best", "last")
+REQUIRED = "???"  # how OmegaConf writes a value that must be given
+
+
+def locate(text: str | Path) -> Path:
+    """The checkpoint folder that `ckpt=text` means.
+
+    text: a run folder (its best checkpoint, else its last), RUN/best, RUN/last, or a checkpoint folder itself. Raises
+    UserError where nothing is there, CheckpointError where what is there is no checkpoint.
+    """
+    path = Path(text).expanduser()
+    if not str(text).strip():
+        raise UserError("ckpt is empty; give a run folder or a checkpoint folder")
+    if (path / "manifest.json").is_file():
+        return path
+    if (path / "checkpoints").is_dir():
+        return _best_or_last(path / "checkpoints")
+    if path.name in POINTERS and not path.is_dir():
+        for checkpoints in (path.parent / "checkpoints", path.parent):
+            if checkpoints.is_dir() and (checkpoints.name == "checkpoints"):
+                return _named(checkpoints, path.name)
+    if path.exists():
+        kind = "is a file" if path.is_file() else "holds no checkpoint"
+        raise CheckpointError(f"ckpt={text} {kind}; ckpt takes a run folder or one of its checkpoints/step-... folders")
+    raise UserError(f"ckpt={text} does not exist{_near(path)}")
+
+
+def _best_or_last(checkpoints: Path) -> Path:
+    return _follow(checkpoints, "best") or _follow(checkpoints, "last") or _newest(checkpoints)
+
+
+def _named(checkpoints: Path, pointer: str) -> Path:
+    """RUN/last is the newest checkpoint whatever the pointer says; RUN/best cannot be guessed."""
+    found = _follow(checkpoints, pointer)
+    if not found and pointer == "best":
+        raise CheckpointError(f"{checkpoints.parent} has no best checkpoint (yet); use {checkpoints.parent}/last")
+    return found or _newest(checkpoints)
+
+
+def _follow(checkpoints: Path, pointer: str) -> Path | None:
+    """The checkpoint a pointer file names; None where it is missing, damaged or out of date."""
+    path = checkpoints / pointer
+    if not path.exists() and not path.is_symlink():
+        return None
+    name = read_plainly(path, 200).decode("utf-8", errors="replace").strip()
+    if "/" in name or "\\" in name or "\0" in name or name == "..":
+        raise CheckpointError(f"{path} names '{name[:80]!s}', which is not a folder beside it")
+    complete = STEP.fullmatch(name) and _sequence(checkpoints / name) is not None
+    return checkpoints / name if complete else None
+
+
+def _newest(checkpoints: Path) -> Path:
+    """The checkpoint saved last, by the sequence number in its manifest: clocks and step numbers can go back."""
+    found = {path: _sequence(path) for path in checkpoints.iterdir() if STEP.fullmatch(path.name)}
+    complete = {path: sequence for path, sequence in found.items() if sequence is not None}
+    if not complete:
+        raise CheckpointError(f"{checkpoints} holds no complete checkpoint")
+    return max(complete, key=complete.__getitem__)
+
+
+def _sequence(folder: Path) -> int | None:
+    """The place of a checkpoint in the order of saves; None where it is not complete."""
+    try:
+        manifest = json.loads(read_plainly(folder / "manifest.json", MANIFEST_BYTES))
+        sequence = manifest["seq"]
+    except (CheckpointError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return sequence if isinstance(sequence, int) and not folder.is_symlink() else None
+
+
+def _near(path: Path) -> str:
+    """The end of an error line: the run folder beside `path` whose name is most like it."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f" (there is no folder {parent} either)"
+    runs = [entry.name for entry in parent.iterdir() if (entry / "checkpoints").is_dir()]
+    close = nearest(path.name, runs)
+    if close:
+        return f"; did you mean ckpt={parent / close}?"
+    return f"; runs there: {', '.join(sorted(runs)[:8])}" if runs else f"; {parent} holds no run"
+
+
+def read_plainly(path: Path, most: int) -> bytes:
+    """The bytes of a regular file, never through a link, never more than `most`. Raises CheckpointError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise CheckpointError(f"{path} is not a regular file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise CheckpointError(f"{path} is larger than {most:,} bytes")
+    return content
+
+
+def saved_config(checkpoint: Path) -> dict[str, Any]:
+    """The configuration stored in a checkpoint folder, as plain values.
+
+    A value with an interpolation (`${...}`) reads as REQUIRED: what a checkpoint says is never resolved, so the user must
+    give it anew. Raises CheckpointError.
+    """
+    path = checkpoint / "config.yaml"
+    try:
+        config = read_yaml(path)
+    except UserError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is not a mapping of settings")
+    return _without_interpolations(config)
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain YAML within caps on bytes, nodes and depth, without tags and aliases. Raises UserError."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text = read_plainly(path, CONFIG_BYTES).decode("utf-8")
+        _check_events(path, yaml.parse(text, Loader=loader))
+        return yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+
+
+def _check_events(path: Path, events: Any) -> None:
+    """Refuse, before anything is built, what makes YAML explode or run."""
+    import yaml
+
+    depth = 0
+    for count, event in enumerate(events):
+        line = f"{path}, line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{line}: aliases (*name) are not taken; write the value out")
+        if getattr(event, "tag", None) and not getattr(event, "implicit", True):
+            raise UserError(f"{line}: tags ({event.tag}) are not taken")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if count > CONFIG_NODES or depth > CONFIG_DEPTH:
+            raise UserError(f"{line}: more than {CONFIG_NODES:,} values or {CONFIG_DEPTH} levels")
+
+
+def _without_interpolations(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_interpolations(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_interpolations(inner) for inner in value]
+    return REQUIRED if isinstance(value, str) and "${" in value else value
+
+
+def differences(node: dict[str, Any], saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two nodes differ: name -> (value in `node`, value in `saved`)."""
+    names = sorted(node.keys() | saved.keys())
+    return {name: (node.get(name), saved.get(name)) for name in names if node.get(name) != saved.get(name)}

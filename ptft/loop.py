@@ -1,0 +1,290 @@
+"""The single training loop: pretraining and fine-tuning are this function with other arguments.
+
+until the last step: evaluate if due -> save if due -> set the rate -> micro-batches forward and backward
+                     -> divide by the count, clip -> optimizer step -> log if due
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptft.errors import Diverged, Stopped
+from ptft.machine import autocast
+from ptft.metrics import lower_is_better
+from ptft.objective import Batch, Objective
+from ptft.randomness import key
+
+BAD_STEPS_ALLOWED = 3
+
+
+@dataclass
+class Evaluation:
+    """What one pass over a split says: scores by name, tables (confusion matrix), lines that show the model at work."""
+
+    scores: dict[str, float]
+    tables: dict[str, Any] = field(default_factory=dict)
+    samples: list[str] = field(default_factory=list)
+
+
+class _StopRequested(Exception):
+    """A signal came while a split was being evaluated."""
+
+
+def fit(training, train, valid, schedule, run, settings) -> None:
+    """Train to `settings.steps`, evaluating, logging and saving on the way.
+
+    training: objective, optimizer, tuning, average, scaler and progress, with capture() and restore(). train, valid: Loaders
+    (valid may be None). schedule: progress in [0, 1] -> factor on each group's base rate. run: log, save, samples, stop.
+    settings: the trainer's, durations in steps. Raises Diverged, Stopped.
+    """
+    progress, objective = training.progress, training.objective
+    forward = torch.compile(objective) if settings.compile else objective
+    batches = train.batches(progress.step * settings.batch_size * settings.accumulate)
+    training.tuning.train_mode(objective)
+    while True:
+        better = _evaluate_if_due(training, valid, run, settings)
+        _save_if_due(training, run, settings, better)
+        if progress.step >= settings.steps or _out_of_patience(progress, run, settings):
+            break
+        _step(training, forward, batches, train, schedule, run, settings)
+    if progress.saved < progress.step:
+        _save(training, run, best=False)
+
+
+def _step(training, forward, batches: Iterator[Batch], train, schedule, run, settings) -> None:
+    """One optimizer update, or none where its gradient is not finite."""
+    progress, optimizer = training.progress, training.optimizer
+    fraction = progress.step / settings.steps
+    seed_step(settings.seed, "step", progress.step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * schedule(fraction)
+    training.tuning.advance(fraction)
+    loss, count = _accumulate(training, forward, islice(batches, settings.accumulate), settings)
+    norm = _finish_gradients(training, count, settings.clip)
+    if math.isfinite(loss) and (math.isfinite(norm) or training.scaler):
+        _update(training, fraction)
+        progress.bad = 0
+        progress.loss, progress.count = progress.loss + loss, progress.count + count
+    else:
+        _not_finite(training, train, run, settings, loss, norm)
+    optimizer.zero_grad(set_to_none=True)
+    progress.step += 1
+    if due(settings.log_every, progress.step, settings.steps):
+        _log(training, run, norm)
+
+
+def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[float, float]:
+    """Backpropagate the loss summed over the micro-batches; returns that sum and its number of targets."""
+    device = training.device
+    losses, counts = [], []
+    for batch in batches:
+        batch = move(batch, device)
+        with autocast(device, settings.precision):
+            output = forward(batch)
+        loss = training.scaler.scale(output.loss) if training.scaler else output.loss
+        loss.backward()
+        losses.append(output.loss.detach())
+        counts.append(torch.as_tensor(output.count, device=device))
+        training.progress.tokens += tokens_in(batch)
+    return sum(losses).item(), float(sum(counts).item())
+
+
+def _finish_gradients(training, count: float, clip: float | None) -> float:
+    """Turn summed gradients into means, clipped to a total norm; returns the norm before clipping."""
+    if training.scaler:
+        training.scaler.unscale_(training.optimizer)
+    gradients = [parameter.grad for parameter in training.parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients).item() / max(count, 1)
+    shrink = min(1.0, clip / (norm + 1e-6)) if clip else 1.0
+    torch._foreach_mul_(gradients, shrink / max(count, 1))
+    return norm
+
+
+def _update(training, fraction: float) -> None:
+    if training.scaler:
+        training.scaler.step(training.optimizer)
+        training.scaler.update()
+    else:
+        training.optimizer.step()
+    training.objective.after_step(fraction)
+    if training.average:
+        training.average.update()
+
+
+def _not_finite(training, train, run, settings, loss: float, norm: float) -> None:
+    """Report a step whose loss or gradient is not finite, and do what `trainer.nonfinite` says."""
+    progress = training.progress
+    progress.bad += 1
+    samples = settings.batch_size * settings.accumulate
+    rows = train.rows_at(progress.step * samples, samples)
+    run.bad_batch(progress.step, rows, {"loss": loss, "grad_norm": norm})
+    what = f"step {progress.step}: loss {loss:.4g}, gradient norm {norm:.4g} (rows in bad_batches.jsonl)"
+    if settings.nonfinite == "stop" or progress.bad >= BAD_STEPS_ALLOWED:
+        raise Diverged(f"training diverged at {what}; lower optimizer.lr, or set trainer.nonfinite=skip or rollback")
+    run.note(f"{what}; trainer.nonfinite={settings.nonfinite}")
+    if settings.nonfinite == "rollback":
+        _roll_back(training, run)
+
+
+def _roll_back(training, run) -> None:
+    """Take weights and optimizer from the last checkpoint, but go on with the data that comes next."""
+    latest = run.latest()
+    if latest is None:
+        raise Diverged("training diverged before its first checkpoint: nothing to roll back to; lower optimizer.lr")
+    progress = training.progress
+    step, bad = progress.step, progress.bad
+    training.restore(latest)
+    progress.step, progress.bad = step, bad
+
+
+def _evaluate_if_due(training, valid, run, settings) -> bool:
+    """Evaluate where it is time to; returns whether the weights are the best so far."""
+    progress = training.progress
+    if not valid or progress.evaluated >= progress.step or not due(settings.eval_every, progress.step, settings.steps):
+        return False
+    try:
+        scores = _evaluate_all(training, valid, run, settings)
+    except _StopRequested:
+        return False
+    progress.evaluated = progress.step
+    value = scores.get(settings.best, math.nan)
+    better = math.isfinite(value) and (progress.best is None or is_better(settings.best, value, progress.best))
+    progress.best = value if better else progress.best
+    progress.waited = 0 if better else progress.waited + 1
+    return better
+
+
+def _evaluate_all(training, valid, run, settings) -> dict[str, float]:
+    """Score the weights, and their running average beside them, on the validation split."""
+    objective = training.objective
+    with run.pause():
+        found = evaluate(objective, valid, settings, stop=lambda: run.stop)
+    run.evaluated(training.progress.step, "valid", found)
+    if training.average:
+        with run.pause(), training.average.swap():
+            averaged = evaluate(objective, valid, settings, stop=lambda: run.stop)
+        run.evaluated(training.progress.step, "valid_ema", averaged)
+    training.tuning.train_mode(objective)
+    return found.scores
+
+
+@torch.no_grad()
+def evaluate(
+    objective: Objective, loader, settings, stop: Callable[[], bool] = lambda: False, limit: bool = True
+) -> Evaluation:
+    """Score one split: means over all its targets, dataset-level metrics, and samples from its first batch.
+
+    limit: look only at the first `settings.eval_batches` batches, where that is set.
+    """
+    objective.eval()
+    device = next(objective.parameters()).device
+    seed_step(settings.seed, "evaluate")
+    sums: dict[str, list[float]] = {}
+    metrics = {name: metric.to(device) for name, metric in objective.metrics().items()}
+    samples: list[str] = []
+    for index, batch in enumerate(islice(loader.epoch(), settings.eval_batches if limit else None)):
+        if stop():
+            raise _StopRequested
+        batch = move(batch, device)
+        with autocast(device, settings.precision):
+            output = objective(batch)
+        _add(sums, {"loss": (output.loss, output.count), **output.means})
+        for metric in metrics.values():
+            metric.update(output.prediction, output.target)
+        if index == 0:
+            samples = objective.samples(batch, output)[: settings.samples]
+    means = {name: total / count if count else math.nan for name, (total, count) in sums.items()}
+    return _evaluation(objective, means, metrics, samples)
+
+
+def _add(sums: dict[str, list[float]], means: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Add a batch's sums and counts in float64."""
+    for name, (total, count) in means.items():
+        entry = sums.setdefault(name, [0.0, 0.0])
+        entry[0] += float(total)
+        entry[1] += float(count)
+
+
+def _evaluation(objective: Objective, means: dict[str, float], metrics: dict, samples: list[str]) -> Evaluation:
+    """Split what was measured into numbers and tables."""
+    scores = {**means, **objective.scores(means)}
+    tables = {}
+    for name, metric in metrics.items():
+        value = metric.compute()
+        if value.numel() == 1:
+            scores[name] = float(value)
+        else:
+            tables[name] = value.cpu().numpy()
+    return Evaluation(scores, tables, samples)
+
+
+def _save_if_due(training, run, settings, better: bool) -> None:
+    """Save where it is time to, where the weights are the best so far, or where a signal asks to stop."""
+    progress = training.progress
+    wanted = progress.step > progress.saved and (
+        due(settings.save_every, progress.step, settings.steps) or run.minutes_since_save() >= settings.save_minutes
+    )
+    if wanted or better or run.stop:
+        _save(training, run, better)
+    if run.stop:
+        raise Stopped(f"stopped by {run.stop} after step {progress.step}: saved; run the same command with resume=auto")
+
+
+def _save(training, run, best: bool) -> None:
+    training.progress.saved = training.progress.step
+    tensors, state = training.capture()
+    run.save(training.progress.step, tensors, state, best)
+
+
+def _out_of_patience(progress, run, settings) -> bool:
+    if not settings.patience or progress.waited < settings.patience:
+        return False
+    run.note(f"stopped early at step {progress.step}: {progress.waited} evaluations without a better {settings.best}")
+    return True
+
+
+def _log(training, run, norm: float) -> None:
+    """One line: the mean loss since the last line, the rate, the gradient norm."""
+    progress = training.progress
+    rate = max(group["lr"] for group in training.optimizer.param_groups)
+    loss = progress.loss / progress.count if progress.count else math.nan
+    run.log(progress.step, "train", {"loss": loss, "lr": rate, "grad_norm": norm, "tokens": progress.tokens})
+    progress.loss = progress.count = 0.0
+
+
+def is_better(score: str, value: float, than: float) -> bool:
+    """Whether `value` of `score` beats another."""
+    return value < than if lower_is_better(score) else value > than
+
+
+def due(every: int | None, step: int, last: int) -> bool:
+    """Whether something that happens each `every` steps, and after the last one, happens after `step` steps."""
+    return step > 0 and (step == last or bool(every and step % every == 0))
+
+
+def seed_step(seed: int, name: str, step: int = 0) -> None:
+    """Make what is drawn next (dropout) a function of the seed and the step, so that no generator needs saving."""
+    torch.manual_seed(key(seed, name, step) >> 1)
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """A batch on the device, however its tensors are nested."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {name: move(inner, device) for name, inner in value.items()}
+    return value
+
+
+def tokens_in(batch: Batch) -> int:
+    """How many tokens a batch feeds the model, padding included; samples where it has no tokens."""
+    inputs = batch["inputs"]
+    tokens = inputs.get("tokens")
+    return tokens.numel() if tokens is not None else len(next(iter(inputs.values())))

@@ -1,0 +1,81 @@
+"""The machine a run finds itself on: device, number format, threads, memory allocator."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import sys
+
+import torch
+
+from ptft.errors import UserError
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# glibc's mallopt parameters: keep freed memory instead of giving pages back after every step
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes the accelerator if there is one.
+
+    Raises UserError where the machine has no such device.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={name}: this machine has no such device ({reason}); use device=auto or cpu") from None
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16; `auto` takes bf16 where the hardware multiplies in it, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        return "bf16" if _cpu_multiplies_bf16() else "fp32"
+    return "fp32"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe() for probe in probes if probe)
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """The autocast context of a precision; nothing at all in fp32."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: training frees and takes the same gigabyte every step."""
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((MMAP_THRESHOLD, 1 << 30), (TRIM_THRESHOLD, (1 << 31) - 1), (TOP_PAD, 64 << 20)):
+        libc.mallopt(parameter, value)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory this process has held, in bytes: on the device, or resident for a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def describe(device: torch.device, precision: str) -> str:
+    """One phrase for the run card."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{device.type} ({name}), {torch.get_num_threads()} threads, {precision}"

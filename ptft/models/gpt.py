@@ -1,0 +1,69 @@
+"""A causal transformer: every token sees itself and what came before (GPT-2, Radford et al. 2019)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ptft.nn.cache import Cache
+from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise
+
+
+class GPT(nn.Module):
+    """Tokens -> features of the text up to each of them.
+
+    hidden: width of the feed-forward network. positions: learned, sinusoidal, rotary. norm: pre (GPT-2) or post.
+    activation: gelu, gelu_tanh, relu, swiglu. bias: in linear maps and norms.
+    """
+
+    traits = frozenset({"text", "causal"})
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        hidden: int,
+        max_length: int,
+        positions: Positions,
+        norm: Norm,
+        activation: Activation,
+        dropout: float,
+        bias: bool,
+        eps: float,
+        init_std: float,
+    ):
+        super().__init__()
+        self.dim, self.max_length = dim, max_length
+        self.embedding = Embedding(vocab_size, dim, max_length, positions, 0, norm == "post", dropout, bias, eps)
+        self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
+        initialise(self, init_std, scale_residuals=True)
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """What tied heads share."""
+        return self.embedding.token
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Shallow to deep; the stack's last norm goes with the last layer."""
+        return [self.embedding, *self.stack.layers]
+
+    def new_cache(self) -> Cache:
+        """An empty cache for texts up to `max_length`."""
+        return Cache(len(self.stack.layers), self.max_length)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Features [B, T, dim] of tokens [B, T]; mask: True at real ones, documents: equal ids see each other.
+
+        With a cache, `tokens` continue what it holds, and it takes them in.
+        """
+        x = self.embedding(tokens, positions, None, past=cache.length if cache else 0)
+        return self.stack(x, causal=True, mask=mask, positions=positions, documents=documents, cache=cache)

@@ -1,0 +1,74 @@
+"""Low-rank adaptation (LoRA, Hu et al. 2021): a layer trains as weight + scale * up @ down, with the weight frozen.
+
+A parametrisation of `weight`, not a wrapped layer: whoever reads `layer.weight`, on any path, gets the adapted one.
+"""
+
+from __future__ import annotations
+
+import math
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ptft.randomness import key
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+
+
+class LowRank(nn.Module):
+    """weight [out, ...] -> weight + alpha / rank * up [out, rank] @ down [rank, rest]; exactly the weight at first."""
+
+    def __init__(self, weight: Tensor, rank: int, alpha: float, generator: torch.Generator):
+        super().__init__()
+        rows, columns = weight.flatten(1).shape
+        bound = 1 / math.sqrt(columns)
+        down = torch.empty(rank, columns).uniform_(-bound, bound, generator=generator)
+        self.down = nn.Parameter(down.to(weight))
+        self.up = nn.Parameter(weight.new_zeros(rows, rank))
+        self.scale = alpha / rank
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self.scale * (self.up @ self.down).view_as(weight)
+
+
+def inject(model: nn.Module, targets: list[str], rank: int, alpha: float, seed: int) -> list[str]:
+    """Adapt the layers whose names match one of the `targets` patterns; returns their names, none where none match.
+
+    Each layer draws its start from (seed, name). Layers with a parametrisation of their own are left alone.
+    """
+    found = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, LAYERS)
+        and not parametrize.is_parametrized(layer)
+        and any(fnmatchcase(name, target) for target in targets)
+    }
+    for name, layer in found.items():
+        generator = torch.Generator().manual_seed(key(seed, "lora", name) >> 1)
+        parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank, alpha, generator))
+    return list(found)
+
+
+def adapted(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that carry an adaptation, by name."""
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if parametrize.is_parametrized(layer, "weight") and isinstance(layer.parametrizations.weight[0], LowRank)
+    }
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The plain state of the model, as if never adapted and then trained; the model itself is only read."""
+    layers = adapted(model)
+    inner = tuple(f"{name}.parametrizations.weight." for name in layers)
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(inner)}
+    return state | {f"{name}.weight": layer.weight.detach() for name, layer in layers.items()}
+
+
+def raw_state(model: nn.Module) -> dict[str, Tensor]:
+    """What the plain state no longer tells apart, shared with the model: frozen weights and their factors."""
+    inner = tuple(f"{name}.parametrizations.weight." for name in adapted(model))
+    return {name: value for name, value in model.state_dict().items() if name.startswith(inner)}

@@ -1,0 +1,65 @@
+"""One vector for a whole text, whatever the padding after it, and the head that reads it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ptft.nn.dropout import Dropout
+
+
+def first(features: Tensor, mask: Tensor | None) -> Tensor:
+    """The features of the first token, [CLS] in BERT's layout."""
+    return features[:, 0]
+
+
+def last(features: Tensor, mask: Tensor | None) -> Tensor:
+    """The features of the last real token."""
+    if mask is None:
+        return features[:, -1]
+    return features[torch.arange(len(features), device=features.device), mask.sum(1) - 1]
+
+
+def maximum(features: Tensor, mask: Tensor | None) -> Tensor:
+    """The highest value of each feature over the real tokens."""
+    if mask is not None:
+        features = features.masked_fill(~mask.unsqueeze(-1), torch.finfo(features.dtype).min)
+    return features.amax(1)
+
+
+def mean(features: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over the real tokens."""
+    if mask is None:
+        return features.mean(1)
+    weights = mask.unsqueeze(-1).to(features.dtype)
+    return (features * weights).sum(1) / weights.sum(1)
+
+
+def concat(features: Tensor, mask: Tensor | None) -> Tensor:
+    """Last, maximum and mean side by side (ULMFiT, 1801.06146, 3.3)."""
+    return torch.cat([pool(features, mask) for pool in (last, maximum, mean)], dim=-1)
+
+
+POOLINGS = {"cls": first, "last": last, "max": maximum, "mean": mean, "concat": concat}
+
+
+class PooledHead(nn.Module):
+    """Dropout and a linear map on pooled features: [B, T, dim] -> [B, outputs].
+
+    Raises ValueError for pooling=cls on a causal model, whose first token sees nothing else.
+    """
+
+    def __init__(self, model: nn.Module, pooling: str, outputs: int, dropout: float):
+        super().__init__()
+        if pooling == "cls" and "causal" in model.traits:
+            raise ValueError(
+                "pooling=cls reads the first token, and in a causal model that sees nothing else; use last or mean"
+            )
+        self.pooling = pooling
+        self.dropout = Dropout(dropout)
+        self.linear = nn.Linear(model.dim * (3 if pooling == "concat" else 1), outputs)
+        nn.init.normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        return self.linear(self.dropout(POOLINGS[self.pooling](features, mask)))

@@ -1,0 +1,37 @@
+"""Where a token stands: sinusoids added to embeddings, or rotations of queries and keys."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BASE = 10000.0
+
+
+def angles(positions: Tensor, size: int) -> Tensor:
+    """Angle of each position at size/2 frequencies, from 1 down to 1/10000: [..., T] -> [..., T, size / 2]."""
+    steps = torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size
+    return positions.float().unsqueeze(-1) * BASE**-steps
+
+
+def sinusoids(length: int, dim: int) -> Tensor:
+    """The position table [length, dim] of 1706.03762, 3.5: sine in even columns, cosine in odd ones."""
+    waves = angles(torch.arange(length), dim)
+    return torch.stack((waves.sin(), waves.cos()), dim=-1).flatten(1)[:, :dim]
+
+
+def rotations(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine for `rotate`: [T, size / 2], or [B, 1, T, size / 2] for positions that differ by row."""
+    waves = angles(positions, size)
+    waves = waves.unsqueeze(1) if positions.dim() == 2 else waves
+    return waves.cos(), waves.sin()
+
+
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn pair (i, i + size/2) of x [..., T, size] by its position's angle (RoFormer, 2104.09864, 3.2.2).
+
+    Scores of rotated queries and keys depend on the distance between them only.
+    """
+    cos, sin = (part.to(x.dtype) for part in rotation)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -1,0 +1,101 @@
+"""From rows of token ids to batches: padding, where documents begin, and the layout of one or two texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def pad(rows: Sequence[np.ndarray], value: int, dtype=np.int64) -> np.ndarray:
+    """Rows of unequal length as one array [B, longest], filled up with `value` at the end."""
+    padded = np.full((len(rows), max(map(len, rows))), value, dtype=dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
+
+
+def real(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """True where `pad` puts a token and not padding: [B, longest]."""
+    lengths = np.array([len(row) for row in rows])
+    return np.arange(lengths.max()) < lengths[:, None]
+
+
+def text_inputs(rows: Sequence[np.ndarray], pad_id: int) -> dict[str, Tensor]:
+    """What a model reads: tokens, and a mask only where there is padding, since models are faster without."""
+    inputs = {"tokens": torch.from_numpy(pad(rows, pad_id))}
+    present = real(rows)
+    if not present.all():
+        inputs["mask"] = torch.from_numpy(present)
+    return inputs
+
+
+def restarting_positions(documents: np.ndarray) -> np.ndarray:
+    """Positions that begin at 0 with each document of a packed block: ids [B, T] -> [B, T]."""
+    positions = np.broadcast_to(np.arange(documents.shape[1]), documents.shape)
+    begins = np.ones(documents.shape, dtype=bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return positions - np.maximum.accumulate(np.where(begins, positions, 0), axis=1)
+
+
+def truncate_pair(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of two texts to keep in `room`, cutting the longer one first, as BERT does token by token."""
+    second_kept = min(second, max(room - first, room // 2))
+    return min(first, room - second_kept), second_kept
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one or two texts become one input, and the room there is for it.
+
+    Bidirectional models read `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]` (BERT, 1810.04805, 3). Causal ones read `a
+    [EOS]` and `a [SEP] b [EOS]`: only their last token sees everything, and pretraining taught them [EOS] as the end of
+    a text.
+    """
+
+    before: tuple[int, ...]
+    between: int
+    end: int
+    pad_id: int
+    max_length: int
+    segments: bool  # whether the model tells the first text from the second
+
+    @classmethod
+    def of(cls, model: nn.Module, tokenizer) -> Layout:
+        """The layout that `model` reads."""
+        causal = "causal" in model.traits
+        return cls(
+            before=() if causal else (tokenizer.cls_id,),
+            between=tokenizer.sep_id,
+            end=tokenizer.eos_id if causal else tokenizer.sep_id,
+            pad_id=tokenizer.pad_id,
+            max_length=model.max_length,
+            segments=getattr(model, "segments", 0) > 1,
+        )
+
+    @property
+    def added_tokens(self) -> int:
+        """How many tokens one text gets around it; a pair gets one more."""
+        return len(self.before) + 1
+
+    def arrange(self, first: np.ndarray, second: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+        """The input of one example and where its second segment begins (its length where there is none)."""
+        room = self.max_length - self.added_tokens
+        if second is None:
+            row = np.concatenate((self.before, first[:room], (self.end,)))
+            return row, len(row)
+        kept, second_kept = truncate_pair(len(first), len(second), room - 1)
+        begin = np.concatenate((self.before, first[:kept], (self.between,)))
+        return np.concatenate((begin, second[:second_kept], (self.end,))), len(begin)
+
+    def inputs(self, examples: Sequence[dict]) -> dict[str, Tensor]:
+        """A batch of examples {"tokens", maybe "pair"} as a model's inputs."""
+        arranged = [self.arrange(example["tokens"], example.get("pair")) for example in examples]
+        inputs = text_inputs([row for row, _ in arranged], self.pad_id)
+        if self.segments:
+            begins = torch.tensor([[begin] for _, begin in arranged])
+            inputs["segments"] = (torch.arange(inputs["tokens"].shape[1]) >= begins).long()
+        return inputs

@@ -1,0 +1,76 @@
+"""The seam between the loop and everything it can train: what a batch, an output and an objective are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from ptft.randomness import Draw
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+Example = dict[str, Any]
+Batch = dict[str, Any]
+
+
+@dataclass
+class Output:
+    """What an objective says of one batch.
+
+    loss: the sum over targets (a scalar with gradient). count: how many targets were summed. prediction, target: what the
+    metrics compare. means: further sums and counts that are reported as streaming means.
+    """
+
+    loss: Tensor
+    count: Tensor
+    prediction: Tensor | None = None
+    target: Tensor | None = None
+    means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class Objective(nn.Module):
+    """What is trained for: a collate, heads, a loss and its scores around a model that survives it.
+
+    A subclass names the model traits it `needs`, the `fields` of an example it reads, the kind of `target` it wants from
+    labelled data (class, number, text), the `score` that chooses the best checkpoint, and how many tokens of a model's
+    length its layout takes for itself (`added_tokens`).
+    """
+
+    needs: frozenset[str] = frozenset()
+    fields: tuple[str, ...] = ()
+    target: str | None = None
+    score: str = "loss"
+    added_tokens: int = 0
+    collate: Callable[[list[Example], Draw], Batch]
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Output:
+        """The loss of one batch, as a sum and a count."""
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def metrics(self) -> dict[str, Metric]:
+        """Dataset-level metrics, each updated with (prediction, target)."""
+        return {}
+
+    def scores(self, means: dict[str, float]) -> dict[str, float]:
+        """Scores that follow from the means of an evaluation, such as perplexity from loss."""
+        return {}
+
+    def samples(self, batch: Batch, output: Output) -> list[str]:
+        """Lines of text that show what the model now does."""
+        return []
+
+    def after_step(self, progress: float) -> None:
+        """What moves after each optimizer step without a gradient: teachers, queues, clamps."""
+
+
+def heads(objective: Objective) -> dict[str, Tensor]:
+    """The state of an objective that is thrown away after its stage: all but the model."""
+    return {name: value for name, value in objective.state_dict().items() if not name.startswith("model.")}

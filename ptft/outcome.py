@@ -1,0 +1,146 @@
+"""What a training run says before it starts and leaves when it ends: scores, pictures, run card, what to type next."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from ptft import machine, pictures, records
+from ptft.card import card
+from ptft.loop import Evaluation
+from ptft.run import Run
+from ptft.terminal import size
+from ptft.training import Training
+
+FLOAT = 4  # bytes
+COPIES = 3  # weights, and the two moments of Adam
+
+
+def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) -> dict[str, Any]:
+    """The facts about a run that are known before its first step, as the run card wants them."""
+    objective, trainer = stage.objective, stage.config["trainer"]
+    parameters = sum(parameter.numel() for parameter in objective.parameters())
+    trained = sum(parameter.numel() for parameter in training.parameters)
+    batch = trainer["batch_size"] * trainer["accumulate"]
+    checkpoint = FLOAT * (parameters + (COPIES - 1) * trained)
+    model = {
+        "class": type(stage.model).__name__,
+        "objective": type(objective).__name__,
+        "parameters": parameters,
+        "trainable": trained,
+        "weights": str(stage.landed) if stage.landed else "fresh",
+    }
+    brief = {
+        "run": str(run.folder),
+        "data": stage.dataset.describe(),
+        "model": f"{model['class']} + {model['objective']}: {parameters:,} parameters, {trained:,} trained",
+        "weights": f"from {stage.source}: {model['weights']}" if stage.source else "fresh",
+        "steps": f"{settings.steps:,} of {batch} rows ({settings.steps / max(settings.steps_per_epoch, 1e-9):.2f} epochs)",
+        "machine": machine.describe(stage.device, stage.precision),
+        "disk": f"{size(checkpoint)} a checkpoint, at most {trainer['keep_last'] + 2} at a time",
+    }
+    if run.resumed:
+        brief["resumed"] = str(run.resumed)
+    config = stage.config
+    return {
+        "name": run.folder.name,
+        "command": shlex.join(config["argv"]),
+        "brief": brief,
+        "run": _where(stage, run),
+        "data": {
+            **stage.dataset.describe(),
+            "fingerprint": stage.dataset.fingerprint,
+            "tokenizer": stage.tokenizer.hash,
+        },
+        "model": model,
+        "tuning": training.tuning.table(objective),
+        "schedule": dict(config["schedule"]),
+        "lineage": records.lineage(run.folder),
+        "labels": stage.dataset.facts.get("labels"),
+    }
+
+
+def _where(stage: Any, run: Run) -> dict[str, Any]:
+    born = records.read_json(run.folder / "run.json")
+    return {
+        "started": born.get("started"),
+        "seconds": None,
+        "machine": machine.describe(stage.device, stage.precision),
+        "ptft": born.get("version"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "git": born.get("git"),
+        "run id": run.run_id,
+        "seed": stage.config["seed"],
+    }
+
+
+def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Evaluation], facts: dict) -> Any:
+    """Write scores, pictures and card, say what to type next; returns the name and value of the score that ranks."""
+    labels = stage.dataset.facts.get("labels")
+    scores = {split: {**found.scores, **per_class(found, labels)} for split, found in final.items()}
+    run.finish(scores)
+    for split, found in final.items():
+        run.log(settings.steps, f"final_{split}", found.scores)
+    names = _draw(run, settings, final, labels)
+    following = _next(run, stage)
+    rows = records.metrics(run.folder)
+    shown = {split: found.scores for split, found in final.items()}
+    chosen = _chosen(run, settings, final)
+    facts = {
+        **facts,
+        "scores": shown,
+        "losses": records.curve(rows, "train", "loss")[1],
+        "notes": run.console.notes if run.console else [],
+        "chosen": chosen,
+        "samples": [line for found in final.values() for line in found.samples][: settings.samples],
+        "pictures": names,
+        "next": following,
+    }
+    run.write("README.md", card(facts).encode())
+    if run.console:
+        result = [{"split": split, **values} for split, values in shown.items()]
+        run.console.summary({"run": str(run.folder), "scores": result, "card": str(run.folder / "README.md")}, following)
+    value = final["valid"].scores.get(settings.best) if "valid" in final else None
+    return None if value is None else (settings.best, value)
+
+
+def per_class(found: Evaluation, labels: list[str] | None) -> dict[str, Any]:
+    """Tables with one number for each class, by the name of the class."""
+    vectors = {name: table.tolist() for name, table in found.tables.items() if labels and table.shape == (len(labels),)}
+    named = {name: dict(zip(labels, values, strict=True)) for name, values in vectors.items()}
+    return {"per_class": named} if named else {}
+
+
+def _draw(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation], labels: list[str] | None) -> list[str]:
+    names = ["curves.png"]
+    pictures.curves(records.metrics(run.folder), run.folder / "curves.png", settings.best, run.folder.name)
+    split = "test" if "test" in final else "valid"
+    if split in final and "confusion_matrix" in final[split].tables:
+        pictures.confusion(final[split].tables["confusion_matrix"], labels, run.folder / "confusion_matrix.png")
+        names.append("confusion_matrix.png")
+    return names
+
+
+def _chosen(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation]) -> dict[str, Any] | None:
+    best = [row for row in records.checkpoints(run.folder) if "best" in row["is"].split()]
+    if not best or "valid" not in final or settings.best not in final["valid"].scores:
+        return None
+    value = final["valid"].scores[settings.best]
+    return {"split": "valid", "score": settings.best, "step": best[0]["step"], "value": value}
+
+
+def _next(run: Run, stage: Any) -> list[str]:
+    """The commands that go on from here."""
+    folder = shlex.quote(str(run.folder))
+    objective = stage.objective
+    if objective.target in ("class", "number"):
+        return [f"ptft evaluate ckpt={folder} split=test", f"ptft predict ckpt={folder} input=FILE"]
+    more = [f'ptft generate ckpt={folder} prompt="..."'] if "causal" in stage.model.traits else []
+    if objective.target == "text":
+        return more
+    return [f"ptft finetune ckpt={folder} task=classify dataset=sentence_polarity", *more]

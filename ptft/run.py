@@ -1,0 +1,258 @@
+"""The run folder: who may train in it, from where, and all that training leaves there.
+
+RUN/: .lock run.json config.yaml metrics.jsonl scores.json samples/ tables/ tensorboard/ checkpoints/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from torch import Tensor
+
+from ptft import __version__, checkpoint, resume
+from ptft.durable import refusals, replace
+from ptft.events import TensorBoard
+from ptft.exactjson import dump
+from ptft.journal import Journal, plain
+from ptft.lock import Lock
+from ptft.logs import Console
+from ptft.manifest import newest, read_manifest
+from ptft.records import read_json
+from ptft.retention import point, retire, sweep
+from ptft.stopping import StopSignals
+
+
+class Run:
+    """One run in its folder, from `open` to the end of the `with` block; the only one there.
+
+    folder, run_id: where and who. resumed: the checkpoint training continues from, or None; step: its step, or 0.
+    assets: what checkpoints carry beside weights: tokenizer.json, labels.json, data.json.
+    """
+
+    def __init__(self, folder: Path, lock: Lock, config: str, keep_last: int | None, console: Console | None):
+        self.folder, self.config, self.keep_last, self.console = folder, config, keep_last, console
+        self.checkpoints = folder / "checkpoints"
+        self.run_id = str(uuid4())
+        self.identity: dict[str, str] = {}
+        self.assets: dict[str, bytes] = {}
+        self.resumed: Path | None = None
+        self.step = 0
+        self._lock = lock
+        self._allow: Collection[str] = ()
+        self._metrics = Journal(folder / "metrics.jsonl")
+        self._bad_batches = Journal(folder / "bad_batches.jsonl")
+        self._tensorboard = TensorBoard(folder / "tensorboard")
+        self._signals = StopSignals()
+        self._saved_at = time.monotonic()
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        config: str,
+        argv: Sequence[str] = (),
+        *,
+        resuming: bool = False,
+        allow: Collection[str] = (),
+        parent: Path | None = None,
+        keep_last: int | None = 2,
+        console: Console | None = None,
+    ) -> Run:
+        """Take a folder for training, before any data is read.
+
+        config: the YAML saved with every checkpoint. resuming: continue what the folder holds, if anything. allow:
+        settings (and "data", "tokenizer") that may differ then. parent: the checkpoint the weights start from.
+        keep_last: how many checkpoints stay beside the best one. Raises MachineError (not writable, in use), UserError,
+        CheckpointError.
+        """
+        folder = Path(folder)
+        run = cls(folder, _take(folder), config, keep_last, console)
+        try:
+            run._start(list(argv), resuming, allow, parent)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _start(self, argv: list[str], resuming: bool, allow: Collection[str], parent: Path | None) -> None:
+        if resuming:
+            self._resume(allow)
+        else:
+            resume.refuse_reuse(self.folder)
+        for folder in (self.folder, self.checkpoints):
+            sweep(folder)
+        if self.resumed is None:
+            replace(self.folder / "run.json", dump(self._birth(argv, parent)))
+        replace(self.folder / "config.yaml", self.config.encode())
+        point(self.checkpoints, self.run_id)
+
+    def _resume(self, allow: Collection[str]) -> None:
+        """Find the newest whole checkpoint and say what was skipped, what changed, and which metrics no longer hold."""
+        known = read_json(self.folder / "run.json").get("run_id")
+        self.resumed, faults = resume.where(self.checkpoints, known)
+        for fault in faults:
+            self.note(f"skipped a checkpoint: {fault}")
+            self._metrics.append({"skipped": fault})
+        if self._metrics.path.exists():
+            step = read_manifest(self.resumed)["step"] if self.resumed else -1
+            self._metrics.append({"superseded_after": step})
+        (self.folder / "scores.json").unlink(missing_ok=True)
+        if self.resumed is None:
+            return
+        manifest = read_manifest(self.resumed)
+        self._allow = allow
+        self.step, self.identity = manifest["step"], manifest["identity"]
+        self.run_id = self.identity["run_id"]
+        self._tensorboard = TensorBoard(self.folder / "tensorboard", after=self.step)
+        for change in resume.check_config(self.resumed, self.config, allow):
+            self.note(f"resumed with {change}")
+        now = checkpoint.environment()
+        for name, before in manifest["environment"].items():
+            if now.get(name) != before:
+                self.note(f"resumed with {name} {before} -> {now.get(name)}: the last bits of results may differ")
+
+    def _birth(self, argv: list[str], parent: Path | None) -> dict[str, Any]:
+        """run.json: who this run is and where its weights come from."""
+        born = {
+            "run_id": self.run_id,
+            "command": argv[1] if len(argv) > 1 else "",
+            "argv": argv,
+            "version": __version__,
+            "git": _commit(),
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "parent": None,
+        }
+        if parent:
+            manifest = read_manifest(parent)
+            born["parent"] = {"path": str(parent.resolve()), "run_id": manifest["identity"].get("run_id")}
+            born["parent"].update(step=manifest["step"], model=manifest["files"]["model.safetensors"]["blake2b"])
+        return born
+
+    def identify(self, **hashes: str) -> None:
+        """Say what the run trains on (data=..., tokenizer=...); raises CheckpointError where that changed on resume."""
+        if self.resumed:
+            resume.check_identity(self.identity, hashes, self._allow)
+        self.identity = {**self.identity, "run_id": self.run_id, **hashes}
+
+    def __enter__(self) -> Run:
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signals.__exit__()
+        self.close()
+
+    @property
+    def stop(self) -> str:
+        """The name of the signal that asked the run to stop, or nothing."""
+        return self._signals.received
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        for open_file in (self._metrics, self._bad_batches, self._tensorboard):
+            open_file.close()
+        self._lock.release()
+
+    def log(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Write numbers down: metrics.jsonl, TensorBoard, console."""
+        if self.console and split == "train":
+            values = {**values, **self.console.pace.mark(step, values)}
+        self._metrics.append({"step": step, "split": split, **values})
+        self._tensorboard.scalars(step, split, values)
+        if self.console and split == "train":
+            self.console.step(step, values)
+        elif self.console:
+            self.console.evaluation(step, split, values)
+
+    def evaluated(self, step: int, split: str, evaluation: Any) -> None:
+        """Write an evaluation down: its scores, its samples, and its tables (confusion matrix) as JSON."""
+        self.log(step, split, evaluation.scores)
+        self.samples(step, evaluation.samples, split)
+        if evaluation.tables:
+            tables = {name: table.tolist() for name, table in evaluation.tables.items()}
+            self.write(f"tables/{split}.json", dump(plain({"step": step, **tables})))
+
+    def samples(self, step: int, lines: Sequence[str], split: str = "valid") -> None:
+        """Keep and show lines of text that say what the model now does."""
+        if not lines:
+            return
+        self.write(f"samples/step-{step:010d}-{split}.txt", ("\n".join(lines) + "\n").encode())
+        if self.console:
+            self.console.samples(step, lines)
+
+    def note(self, text: str) -> None:
+        """Say a warning, now and again at the end."""
+        if self.console:
+            self.console.note(text)
+
+    def bad_batch(self, step: int, rows: Iterable[int], values: Mapping[str, float]) -> None:
+        """Write down which rows made a step's numbers not finite."""
+        self._bad_batches.append({"step": step, "rows": [int(row) for row in rows], **values})
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the run folder whole, in place of an older one."""
+        with refusals(self.folder / name):
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            replace(self.folder / name, content)
+
+    def save(
+        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], best: bool = False
+    ) -> Path:
+        """Commit a checkpoint, move the pointers, remove what is too old. Raises Diverged, MachineError."""
+        identity = {**self.identity, "run_id": self.run_id}
+        with self.pause(), refusals(self.checkpoints):
+            path = checkpoint.save(self.checkpoints, step, tensors, state, self.config, self.assets, identity, best)
+            point(self.checkpoints, self.run_id)
+            retire(self.checkpoints, self.run_id, self.keep_last)
+        self._saved_at = time.monotonic()
+        if self.console:
+            self.console.saved(path)
+        return path
+
+    def pause(self) -> contextlib.AbstractContextManager:
+        """Time inside is not counted as training."""
+        return self.console.pace.pause() if self.console else contextlib.nullcontext()
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint of this run."""
+        return newest(self.checkpoints, self.run_id)[0]
+
+    def minutes_since_save(self) -> float:
+        """Minutes since the last checkpoint, or since the run was opened."""
+        return (time.monotonic() - self._saved_at) / 60
+
+    def finish(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Leave scores.json: the final scores by split. Until it is there the run is not done."""
+        self.write("scores.json", dump(plain(scores)))
+
+
+def _take(folder: Path) -> Lock:
+    """Make the folder, lock it, and prove that it can be written to as checkpoints will be. Raises MachineError."""
+    with refusals(f"run={folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(folder)
+        try:
+            replace(folder / ".writable", b"")
+            (folder / ".writable").unlink()
+        except OSError:
+            lock.release()
+            raise
+    return lock
+
+
+def _commit() -> str | None:
+    """The commit of the ptft that runs, where it runs from its repository."""
+    source = Path(__file__).parent.parent
+    if not (source / ".git").exists():
+        return None
+    command = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    return None

@@ -1,0 +1,160 @@
+"""Learning-rate schedules: pure functions from progress in [0, 1] to a factor on each group's base rate.
+
+Nothing to checkpoint and nothing to step: step k of n trains with factor(k / n). A schedule is a rise over its warm-up
+and a fall over the rest, which meet at 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ptft.duration import duration
+
+
+class Schedule:
+    """Warm-up, then `fall`.
+
+    warmup: length of the rise, as `duration` reads it. steps, steps_per_epoch: facts about the run. Raises ValueError.
+    """
+
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str):
+        self.steps = steps
+        self.warmup = duration(warmup, steps, steps_per_epoch, "warmup")
+        if self.warmup > steps:
+            raise ValueError(f"warmup={warmup}: {self.warmup} steps are more than the run's {steps}")
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress`."""
+        step = progress * self.steps
+        if step < self.warmup:
+            return self.rise(step / self.warmup)
+        return self.fall((step - self.warmup) / max(self.steps - self.warmup, 1))
+
+    def rise(self, share: float) -> float:
+        """The factor after `share` of the warm-up: a line, above zero at the first step (Goyal et al. 2017, §2.2)."""
+        return (share * self.warmup + 1) / (self.warmup + 1)
+
+    def fall(self, share: float) -> float:
+        """The factor after `share` of what follows the warm-up; fall(0) = 1."""
+        raise TypeError(f"{type(self).__name__} defines no fall")
+
+
+class Constant(Schedule):
+    """The base rate all along."""
+
+    def fall(self, share: float) -> float:
+        return 1.0
+
+
+class Polynomial(Schedule):
+    """A fall to `final` along (1 - share) ** power; power 1 is a line."""
+
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str, power: float, final: float):
+        super().__init__(steps, steps_per_epoch, warmup)
+        self.power, self.final = power, final
+
+    def fall(self, share: float) -> float:
+        return self.final + (1 - self.final) * max(0.0, 1 - share) ** self.power
+
+
+class Linear(Polynomial):
+    """A straight line to `final`."""
+
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str, final: float):
+        super().__init__(steps, steps_per_epoch, warmup, power=1.0, final=final)
+
+
+class Cosine(Schedule):
+    """Half a cosine wave to `final` (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
+
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str, final: float):
+        super().__init__(steps, steps_per_epoch, warmup)
+        self.final = final
+
+    def fall(self, share: float) -> float:
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2
+
+
+class Exponential(Schedule):
+    """Shrinks by the same ratio each step, to `final` at the end."""
+
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str, final: float):
+        super().__init__(steps, steps_per_epoch, warmup)
+        if final <= 0:
+            raise ValueError(f"final={final}: an exponential never reaches zero; give a factor > 0, such as 0.01")
+        self.final = final
+
+    def fall(self, share: float) -> float:
+        return self.final**share
+
+
+class OneCycle(Cosine):
+    """Half a cosine wave up from `initial` over the warm-up, half a one down to `final` (Smith & Topin 2018)."""
+
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str, initial: float, final: float):
+        super().__init__(steps, steps_per_epoch, warmup, final)
+        self.initial = initial
+
+    def rise(self, share: float) -> float:
+        return self.initial + (1 - self.initial) * (1 - math.cos(math.pi * share)) / 2
+
+
+class SlantedTriangular(Schedule):
+    """A line up from 1 / ratio over the warm-up, a line back down over the rest (ULMFiT, Howard & Ruder 2018, eq. 3).
+
+    The paper's cut_frac is `warmup` as a fraction.
+    """
+
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str, ratio: float):
+        super().__init__(steps, steps_per_epoch, warmup)
+        self.ratio = ratio
+
+    def rise(self, share: float) -> float:
+        return (1 + share * (self.ratio - 1)) / self.ratio
+
+    def fall(self, share: float) -> float:
+        return self.rise(1 - share)
+
+
+class InverseSqrt(Schedule):
+    """Falls as sqrt(warmup / step), from the end of the warm-up on (Vaswani et al. 2017, §5.3)."""
+
+    def fall(self, share: float) -> float:
+        start = max(self.warmup, 1)
+        return math.sqrt(start / (start + share * (self.steps - self.warmup)))
+
+
+class Step(Schedule):
+    """Multiplies the rate by `gamma` at each of the `milestones`, durations counted from the start of the run."""
+
+    def __init__(
+        self,
+        steps: int,
+        steps_per_epoch: float,
+        warmup: int | float | str,
+        milestones: list[int | float | str],
+        gamma: float,
+    ):
+        super().__init__(steps, steps_per_epoch, warmup)
+        self.milestones = [duration(value, steps, steps_per_epoch, "milestones") for value in milestones]
+        self.gamma = gamma
+
+    def fall(self, share: float) -> float:
+        step = self.warmup + share * (self.steps - self.warmup)
+        return self.gamma ** sum(step > milestone - 1e-6 for milestone in self.milestones)
+
+
+class WarmupStableDecay(Schedule):
+    """The base rate until the last `decay` of the run, then a line to `final` (Hu et al. 2024, MiniCPM §4)."""
+
+    def __init__(
+        self, steps: int, steps_per_epoch: float, warmup: int | float | str, decay: int | float | str, final: float
+    ):
+        super().__init__(steps, steps_per_epoch, warmup)
+        self.decay, self.final = duration(decay, steps, steps_per_epoch, "decay"), final
+        if self.warmup + self.decay > steps:
+            raise ValueError(f"decay={decay}: with warmup={warmup} it is longer than the run's {steps} steps")
+
+    def fall(self, share: float) -> float:
+        left = (1 - share) * (self.steps - self.warmup)
+        return 1 - (1 - self.final) * max(0.0, 1 - left / max(self.decay, 1))

@@ -1,0 +1,240 @@
+"""The types of what every command can be told, checked while the configuration is composed and before torch is imported.
+
+Defaults live in configs/; a test holds the two together. Options of a group (a model, an objective, ...) need no entry here:
+their keys are constructor arguments, which ptft/resolve.py checks against the constructor.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptft.duration import duration
+from ptft.errors import UserError
+
+REQUIRED = "???"  # how OmegaConf writes a value that must be given
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+NONFINITE = ("stop", "skip", "rollback")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+# numbers with a smallest value; ABOVE_ZERO ones exclude it
+AT_LEAST = {
+    "steps": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "eval_batches": 1,
+    "keep_last": 1,
+    "log_every": 1,
+    "patience": 1,
+    "workers": 0,
+    "samples": 0,
+    "train_rows": 1,
+    "max_tokens": 1,
+    "temperature": 0,
+    "top_k": 1,
+    "num_samples": 1,
+    "seed": 0,
+}
+ABOVE_ZERO = ("epochs", "clip", "save_minutes", "top_p")
+
+
+def _range_faults(values: dict[str, Any]) -> list[str]:
+    """Numbers below what makes sense."""
+    given = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    faults = [
+        f"{name}: expected at least {AT_LEAST[name]}, found {value}"
+        for name, value in given.items()
+        if name in AT_LEAST and value < AT_LEAST[name]
+    ]
+    return faults + [
+        f"{name}: expected more than 0, found {value}"
+        for name, value in given.items()
+        if name in ABOVE_ZERO and not value > 0
+    ]
+
+
+@dataclass
+class Settings:
+    """How to train: the settings of the loop, all faults reported at once (UserError, one line each)."""
+
+    steps: int | None = None
+    epochs: float | None = 1.0
+    batch_size: int = 32
+    accumulate: int = 1
+    precision: str = "auto"
+    clip: float | None = 1.0
+    eval_every: Any = 0.1
+    eval_batches: int | None = None
+    save_every: Any = 0.1
+    save_minutes: float | None = 15.0
+    keep_last: int = 2
+    log_every: int = 10
+    patience: int | None = None
+    ema: float | None = None
+    compile: bool = False
+    workers: int = 0
+    nonfinite: str = "stop"
+    best: str | None = None
+    samples: int = 4
+    train_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        faults = [*_range_faults(vars(self)), *self._odd()]
+        if faults:
+            raise UserError("\n".join(f"trainer.{fault}" for fault in faults))
+
+    def _odd(self) -> list[str]:
+        """Values that are none of the possible ones."""
+        faults = []
+        for name, choices in (("precision", PRECISIONS), ("nonfinite", NONFINITE)):
+            if getattr(self, name) not in choices:
+                faults.append(f"{name}: expected one of {', '.join(choices)}, found '{getattr(self, name)}'")
+        if self.ema is not None and not 0 < self.ema < 1:
+            faults.append(f"ema: expected a decay between 0 and 1, found {self.ema}")
+        if self.steps is None and self.epochs is None:
+            faults.append("steps: give trainer.steps=NUMBER or trainer.epochs=NUMBER")
+        for name in ("eval_every", "save_every"):
+            faults += _duration_fault(name, getattr(self, name))
+        return faults
+
+
+def _duration_fault(name: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    try:
+        duration(value, 100, 10, name)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+@dataclass
+class CheckpointLoad:
+    """How weights of `ckpt` land in the model."""
+
+    allow_partial: bool = False
+    reinit_top: int = 0
+
+
+@dataclass
+class Shared:
+    """What every command that runs a model can be told."""
+
+    ckpt: str | None = REQUIRED
+    seed: int = 0
+    device: str = "auto"
+    trusted_modules: list[str] = field(default_factory=list)
+    dataset: Any = None
+    tokenizer: Any = None
+    model: Any = None
+    objective: Any = None
+
+
+@dataclass
+class Train(Shared):
+    """The root of pretrain and finetune."""
+
+    run: str | None = None
+    resume: str | None = None
+    resume_allow: list[str] = field(default_factory=list)
+    ckpt_load: CheckpointLoad = field(default_factory=CheckpointLoad)
+    tuning: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    trainer: Settings = field(default_factory=Settings)
+
+
+@dataclass
+class Evaluate(Shared):
+    """The root of evaluate."""
+
+    run: str | None = None
+    split: str = "test"
+    batch_size: int = 32
+
+
+@dataclass
+class Predict(Shared):
+    """The root of predict."""
+
+    input: str = REQUIRED
+    output: str = "-"
+    batch_size: int = 32
+
+
+@dataclass
+class Generate(Shared):
+    """The root of generate."""
+
+    prompt: str = REQUIRED
+    max_tokens: int = 200
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    num_samples: int = 1
+
+
+@dataclass
+class Show:
+    """The root of show."""
+
+    run: str = REQUIRED
+
+
+@dataclass
+class List:
+    """The root of list."""
+
+    group: str | None = None
+    sources: Any = None
+
+
+ROOTS = {
+    "pretrain": Train,
+    "finetune": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "generate": Generate,
+    "show": Show,
+    "list": List,
+}
+
+
+def register() -> None:
+    """Make the types known to Hydra: `schema/COMMAND` for each root."""
+    for command, root in ROOTS.items():
+        store(command, root, group="schema", package="_global_")
+
+
+def store(name: str, node: Any, group: str, package: str | None = None) -> None:
+    """Put a node into Hydra's ConfigStore, in place of an earlier one of that name."""
+    import inspect
+
+    from hydra.core.config_store import ConfigStore
+
+    config_store = ConfigStore.instance()
+    # Hydra 1.4 warns of a second node of one name unless told; 1.3 replaces it and knows no such argument
+    again = {"replace": True} if "replace" in inspect.signature(config_store.store).parameters else {}
+    config_store.store(name=name, node=node, group=group, package=package, **again)
+
+
+def check_root(config: dict[str, Any]) -> None:
+    """Refuse top-level values that no command can use (UserError, all faults at once)."""
+    faults = []
+    if not DEVICE.fullmatch(config.get("device", "auto")):
+        faults.append(f"device: expected auto, cpu, cuda, cuda:0 or mps, found '{config['device']}'")
+    if config.get("resume") not in (None, "auto"):
+        faults.append(f"resume: expected auto or null, found '{config['resume']}'")
+    elif config.get("resume") and not config.get("run"):
+        faults.append("resume=auto needs the run to continue: run=FOLDER")
+    if config.get("split", "test") not in ("train", "valid", "test"):
+        faults.append(f"split: expected train, valid or test, found '{config['split']}'")
+    if (config.get("top_p") or 0) > 1:
+        faults.append(f"top_p: expected at most 1, found {config['top_p']}")
+    faults += _range_faults({name: value for name, value in config.items() if not isinstance(value, dict)})
+    try:
+        Settings(**config.get("trainer", {}))
+    except UserError as error:
+        faults += str(error).splitlines()
+    if faults:
+        raise UserError("\n".join(faults))

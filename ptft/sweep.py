@@ -1,0 +1,126 @@
+"""Sweeps: each job leaves a result.json, and the sweep ends with a ranked table, whichever jobs failed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shlex
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptft.terminal import Terminal, tell
+
+SEED = "seed"
+
+
+@dataclass
+class Setting:
+    """Jobs that differ in their seed only, with the score they share."""
+
+    swept: dict[str, str]
+    jobs: list[dict[str, Any]]
+    sign: int  # -1 where a higher score is better
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(job["value"] for job in self.jobs)
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation over seeds; None for a single one."""
+        return statistics.stdev(job["value"] for job in self.jobs) if len(self.jobs) > 1 else None
+
+    @property
+    def best(self) -> dict[str, Any]:
+        return min(self.jobs, key=lambda job: self.sign * job["value"])
+
+
+def record(folder: Path, overrides: list[str], score: tuple[str, float] | None, error: str | None) -> None:
+    """Write the outcome of a job: score is its name and value, or None; error says why the job failed."""
+    name, value = score or (None, None)
+    result = {"status": "failed" if error else "ok", "score": name, "value": value, "overrides": overrides, "error": error}
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "result.json.part"
+    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / "result.json")
+
+
+def summarise(folder: Path, command: str, flags: list[str]) -> int:
+    """Print and save the table of a sweep; returns the exit code: 1 where a job failed. flags: typed beside the settings."""
+    (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's own note; each run's config.yaml says more
+    jobs, terminal = _read(folder), Terminal()
+    ranked = rank(jobs)
+    if ranked:
+        again = shlex.join(["ptft", command, *flags, *ranked[0].best["overrides"]])
+        rows = [_row(place, setting) for place, setting in enumerate(ranked, start=1)]
+        _save(folder, rows, again)
+        terminal.table(_readable(row) for row in rows)
+        terminal.line(f"saved in {folder}/summary.csv and summary.md; the best again:")
+        terminal.line(again)
+    failed = [job for job in jobs if job["status"] != "ok"]
+    for job in failed:
+        terminal.line(f"failed: job {job['number']} ({' '.join(job['overrides'])}): {job['error']}")
+    return 1 if failed else 0
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    """The outcomes of the jobs, in the order in which they ran."""
+    found = sorted(folder.glob("*/result.json"), key=lambda path: int(path.parent.name))
+    return [{**json.loads(path.read_text(encoding="utf-8")), "number": path.parent.name} for path in found]
+
+
+def rank(jobs: list[dict[str, Any]]) -> list[Setting]:
+    """The settings a sweep compared, best mean score first; jobs without a score are left out."""
+    from ptft.metrics import lower_is_better
+
+    scored = [job for job in jobs if job["value"] is not None and math.isfinite(job["value"])]
+    if not scored:
+        return []
+    sign = 1 if lower_is_better(scored[0]["score"]) else -1
+    swept = _swept(jobs)
+    settings: dict[tuple[str, ...], Setting] = {}
+    for job in scored:
+        given = _given(job)
+        values = {key: given.get(key, "") for key in swept}
+        settings.setdefault(tuple(values.values()), Setting(values, [], sign)).jobs.append(job)
+    return sorted(settings.values(), key=lambda setting: sign * setting.mean)
+
+
+def _given(job: dict[str, Any]) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in job["overrides"])
+
+
+def _swept(jobs: list[dict[str, Any]]) -> list[str]:
+    """The settings that differ between jobs, other than the seed."""
+    given = [_given(job) for job in jobs]
+    keys = dict.fromkeys(key for settings in given for key in settings)
+    return [key for key in keys if key != SEED and len({settings.get(key) for settings in given}) > 1]
+
+
+def _row(place: int, setting: Setting) -> dict[str, Any]:
+    """A line of the table, as numbers."""
+    scores = {setting.jobs[0]["score"]: setting.mean, "std": setting.deviation, "seeds": len(setting.jobs)}
+    return {"rank": place, **setting.swept, **scores, "jobs": " ".join(job["number"] for job in setting.jobs)}
+
+
+def _readable(row: dict[str, Any]) -> dict[str, str]:
+    """The same line for people: the mean with its spread, the way a paper gives it."""
+    spread = row["std"]
+    cells = {name: value if isinstance(value, str) else tell(value, name) for name, value in row.items() if name != "std"}
+    score = list(row)[list(row).index("std") - 1]
+    return {**cells, score: cells[score] + ("" if spread is None else f" ± {tell(spread)}")}
+
+
+def _save(folder: Path, rows: list[dict[str, Any]], again: str) -> None:
+    """Keep the table as numbers in summary.csv, and to be read in summary.md."""
+    with open(folder / "summary.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    readable = [_readable(row) for row in rows]
+    table = [list(readable[0]), ["---"] * len(readable[0]), *(row.values() for row in readable)]
+    text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in table)
+    (folder / "summary.md").write_text(f"{text}\n\nThe best again: `{again}`\n", encoding="utf-8")

@@ -1,0 +1,58 @@
+"""Layout of texts and pairs, padding, positions in packed blocks."""
+
+import numpy as np
+import pytest
+
+from ptft.nn.text import Layout, restarting_positions, text_inputs, truncate_pair
+
+
+def one_by_one(first: int, second: int, room: int) -> tuple[int, int]:
+    """BERT's own way: drop a token of the longer text until both fit."""
+    while first + second > room:
+        if first > second:
+            first -= 1
+        else:
+            second -= 1
+    return first, second
+
+
+def test_pairs_are_cut_as_bert_cuts_them():
+    for first in range(12):
+        for second in range(12):
+            for room in range(2, 14):
+                assert truncate_pair(first, second, room) == one_by_one(first, second, room)
+
+
+def test_a_mask_is_made_only_where_there_is_padding():
+    assert "mask" not in text_inputs([np.array([7, 8]), np.array([9, 10])], 0)
+    inputs = text_inputs([np.array([7, 8, 9]), np.array([9])], 0)
+    assert inputs["tokens"].tolist() == [[7, 8, 9], [9, 0, 0]]
+    assert inputs["mask"].tolist() == [[True, True, True], [True, False, False]]
+
+
+def test_positions_restart_with_each_document():
+    documents = np.array([[4, 4, 4, 5, 6, 6], [7, 7, 7, 7, 7, 7]])
+    assert restarting_positions(documents).tolist() == [[0, 1, 2, 0, 0, 1], [0, 1, 2, 3, 4, 5]]
+
+
+def test_bidirectional_models_read_cls_and_separators(make_transformer, tokenizer):
+    layout = Layout.of(make_transformer(segments=2), tokenizer)
+    cls, sep = tokenizer.cls_id, tokenizer.sep_id
+    inputs = layout.inputs([{"tokens": np.array([10, 11]), "pair": np.array([12])}, {"tokens": np.array([13])}])
+    assert inputs["tokens"].tolist() == [[cls, 10, 11, sep, 12, sep], [cls, 13, sep, 0, 0, 0]]
+    assert inputs["segments"].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
+
+
+def test_causal_models_read_the_end_of_the_text_last(make_gpt, tokenizer):
+    layout = Layout.of(make_gpt(), tokenizer)
+    inputs = layout.inputs([{"tokens": np.array([10, 11])}])
+    assert inputs["tokens"].tolist() == [[10, 11, tokenizer.eos_id]]
+    assert "segments" not in inputs
+
+
+@pytest.mark.parametrize("second", [None, np.arange(100, 150)])
+def test_long_texts_fill_the_model_and_keep_their_separators(second, make_transformer, tokenizer):
+    layout = Layout.of(make_transformer(max_length=20), tokenizer)
+    row, begin = layout.arrange(np.arange(200, 240), second)
+    assert len(row) == 20
+    assert row[0] == tokenizer.cls_id and row[-1] == tokenizer.sep_id and row[begin - 1] == tokenizer.sep_id

@@ -1,0 +1,153 @@
+"""Schedules against torch's own, the papers' formulas and what they promise at both ends."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch.optim import lr_scheduler
+
+from ptft.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    InverseSqrt,
+    Linear,
+    OneCycle,
+    Polynomial,
+    SlantedTriangular,
+    Step,
+    WarmupStableDecay,
+)
+
+STEPS = 200
+EVERY_KIND = {
+    Constant: {},
+    Linear: {"final": 0.0},
+    Polynomial: {"power": 2.0, "final": 0.0},
+    Cosine: {"final": 0.1},
+    Exponential: {"final": 0.01},
+    OneCycle: {"initial": 0.04, "final": 4e-6},
+    SlantedTriangular: {"ratio": 32},
+    InverseSqrt: {},
+    Step: {"milestones": [0.6, 0.8], "gamma": 0.1},
+    WarmupStableDecay: {"decay": 0.2, "final": 0.0},
+}
+
+
+def build(kind, warmup=0, **settings):
+    return kind(steps=STEPS, steps_per_epoch=20, warmup=warmup, **{**EVERY_KIND[kind], **settings})
+
+
+def factors(schedule):
+    return [schedule(step / STEPS) for step in range(STEPS + 1)]
+
+
+def torch_factors(scheduler, **settings):
+    """What a torch scheduler makes of a base rate of 1 before each of STEPS + 1 steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch dislikes a scheduler whose optimizer never steps
+        schedule = scheduler(optimizer, **settings)
+        rates = []
+        for _ in range(STEPS + 1):
+            rates.append(optimizer.param_groups[0]["lr"])
+            schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (build(Constant), (lr_scheduler.ConstantLR, {"factor": 1.0})),
+        (
+            build(Linear, final=0.2),
+            (lr_scheduler.LinearLR, {"start_factor": 1.0, "end_factor": 0.2, "total_iters": STEPS}),
+        ),
+        (build(Polynomial, power=3.0), (lr_scheduler.PolynomialLR, {"power": 3.0, "total_iters": STEPS})),
+        (build(Cosine, final=0.1), (lr_scheduler.CosineAnnealingLR, {"T_max": STEPS, "eta_min": 0.1})),
+        (build(Exponential, final=0.01), (lr_scheduler.ExponentialLR, {"gamma": 0.01 ** (1 / STEPS)})),
+        (build(Step, milestones=[0.6, 160]), (lr_scheduler.MultiStepLR, {"milestones": [120, 160], "gamma": 0.1})),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else value[0].__name__,
+)
+def test_a_schedule_equals_the_one_of_torch(ours, theirs):
+    assert factors(ours) == pytest.approx(torch_factors(theirs[0], **theirs[1]), abs=1e-9)
+
+
+def test_one_cycle_equals_the_one_of_torch():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    # torch ends its two phases at pct_start * total_steps - 1 and total_steps - 1, and refuses to step beyond
+    schedule = lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=STEPS + 1, pct_start=61 / (STEPS + 1))
+    rates = [optimizer.param_groups[0]["lr"]]
+    for _ in range(STEPS):
+        optimizer.step()
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert factors(build(OneCycle, warmup=60)) == pytest.approx(rates, abs=1e-9)
+
+
+def test_slanted_triangular_has_the_three_rates_of_the_paper():
+    schedule = build(SlantedTriangular, warmup=0.1)
+    rates = [0.01 * schedule(step / STEPS) for step in (0, 20, STEPS)]
+    assert rates == pytest.approx([3.125e-4, 1e-2, 3.125e-4], rel=1e-12)
+
+
+def test_slanted_triangular_follows_the_paper_at_every_step():
+    cut_fraction, ratio, cut = 0.1, 32, math.floor(STEPS * 0.1)
+
+    def paper(step):
+        share = step / cut if step < cut else 1 - (step - cut) / (cut * (1 / cut_fraction - 1))
+        return (1 + share * (ratio - 1)) / ratio
+
+    expected = [paper(step) for step in range(STEPS + 1)]
+    assert factors(build(SlantedTriangular, warmup=cut_fraction)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_inverse_sqrt_falls_with_the_root_of_the_step():
+    schedule = build(InverseSqrt, warmup=25)
+    assert [schedule(step / STEPS) for step in (25, 100, 200)] == pytest.approx([1, 0.5, math.sqrt(1 / 8)])
+
+
+def test_warm_up_stable_decay_is_flat_until_its_straight_end():
+    schedule = build(WarmupStableDecay, warmup=20, decay="2 epochs", final=0.5)
+    assert [schedule(step / STEPS) for step in (20, 100, 160, 180, 200)] == pytest.approx([1, 1, 1, 0.75, 0.5])
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("warmup", "end"), [(0, 0), (30, 30), (0.15, 30), ("1.5 epochs", 30)])
+def test_every_schedule_rises_to_one_where_the_warm_up_ends(kind, warmup, end):
+    values = factors(build(kind, warmup))
+    assert values[end] == pytest.approx(1.0)
+    assert all(low < high for low, high in zip(values[:end], values[1 : end + 1], strict=True))
+    assert all(high >= low for high, low in zip(values[end:], values[end + 1 :], strict=False))
+    assert values[0] > 0
+
+
+@pytest.mark.parametrize("kind", set(EVERY_KIND) - {Step, OneCycle}, ids=lambda kind: kind.__name__)
+def test_no_schedule_jumps(kind):
+    values = factors(build(kind, warmup=30))
+    assert max(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < 0.04
+
+
+def test_a_warm_up_may_be_the_whole_run():
+    assert build(Linear, warmup=1.0)(1.0) == 1.0
+
+
+def test_the_first_step_of_a_warm_up_already_moves():
+    assert [build(Constant, warmup=4)(step / STEPS) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "name"),
+    [
+        (Constant, {"warmup": 201}, "warmup=201"),
+        (Constant, {"warmup": 2.5}, "warmup=2.5"),
+        (Exponential, {"final": 0.0}, "final=0.0"),
+        (Step, {"milestones": [0.5, "late"]}, "milestones=late"),
+        (WarmupStableDecay, {"warmup": 0.9, "decay": 0.2}, "decay=0.2"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(kind, settings, name):
+    with pytest.raises(ValueError, match=f"^{name}"):
+        build(kind, **settings)
