@@ -67,7 +67,8 @@ def expected(annotation: Any) -> str:
     """An annotation in words."""
     origin, inner = get_origin(annotation) or annotation, get_args(annotation)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(expected(choice) for choice in inner))
+        sayable = [choice for choice in inner if choice in WORDS or get_origin(choice)] or inner
+        return " or ".join(dict.fromkeys(expected(choice) for choice in sayable))
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else str(inner[0])
     if origin is tuple and inner and inner[-1] is not Ellipsis:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import os
 import sys
 import traceback
@@ -22,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema, sweep
-from ptft.arguments import Arguments, implied, parse
+from ptft.arguments import Arguments, implied, parse, quote
 from ptft.choices import config_dir, groups
 from ptft.compose import prepare
 from ptft.errors import Stopped, UserError, did_you_mean
@@ -78,12 +77,17 @@ def _run(command: str, words: list[str]) -> int:
     arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
     job = Job(command, root, arguments.typed, folder)
-    settings = [*QUIET, f"hydra.sweep.dir='{folder or '.'}'", *arguments.overrides]
+    settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}", *arguments.overrides]
     ckpt = arguments.values("ckpt")
-    code = compose_and(job, root, [*arguments.flag_words(), *settings], ckpt[0] if len(ckpt) == 1 else None)
+    try:
+        code = compose_and(job, root, [*arguments.flag_words(), *settings], ckpt[0] if len(ckpt) == 1 else None)
+    finally:
+        if folder:
+            sweep.tidy(folder)
     if job.failure:
         raise job.failure
-    return sweep.summarise(folder, command, arguments.flag_words("--multirun")) if folder and folder.is_dir() else code
+    failed = sweep.summarise(folder, command, arguments.flag_words("--multirun")) if folder else 0
+    return code or failed
 
 
 def _what_to_check(words: list[str]) -> tuple[str, list[str]]:
@@ -125,8 +129,7 @@ def compose_and(job: Callable | None, command: str, words: list[str], ckpt: str 
     schema.register()
     handover.register(ckpt)
     # Hydra 1.4 takes the names that configurations may instantiate, 1.3 the version whose defaults it should follow
-    modern = "execution_whitelist" in inspect.signature(hydra.main).parameters
-    extra: dict[str, Any] = {"execution_whitelist": ("ptft.*",)} if modern else {"version_base": "1.3"}
+    extra: dict[str, Any] = {"execution_whitelist": ("ptft.*",)} if schema.hydra_is_modern() else {"version_base": "1.3"}
     main = hydra.main(config_path=str(config_dir()), config_name=command, **extra)(job or (lambda config: None))
     try:
         with _hydra_raises(command, words):

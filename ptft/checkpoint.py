@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import platform
 import shutil
@@ -100,8 +101,10 @@ def _unshared(named: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
 def _not_finite(named: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor that holds a NaN or an infinity."""
     for name, tensor in named.items():
-        if tensor.is_floating_point() and tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
-            return name
+        if tensor.is_floating_point() and tensor.numel():
+            low, high = tensor.aminmax()  # one pass and no copy, where isfinite() would make one
+            if not (math.isfinite(low) and math.isfinite(high)):
+                return name
     return None
 
 

@@ -1,42 +1,59 @@
-"""Shell completion: the command here, paths here, settings by Hydra; the scripts that Hydra installs call `ptft -sc`."""
+"""Shell completion: commands, groups and paths here, settings by Hydra; the scripts that Hydra writes call `ptft -sc`."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
+from collections.abc import Iterable
 
-from ptft.choices import commands
+from ptft.choices import commands, config_dir, groups
+from ptft.errors import UserError
 
 PATH_SETTING = re.compile(r"(ckpt|run|input|output|dataset\.\w*path)=")
+CHECKED = ("pretrain", "finetune")
 
 
 def complete(words: list[str]) -> int:
     """Answer `ptft -sc query=SHELL` about the line in COMP_LINE, or print the script for `install=SHELL`."""
-    line = os.environ.get("COMP_LINE", "")
-    command, _, rest = line.partition(" ")[2].lstrip().partition(" ")
-    if not any(word.startswith("query=") for word in words):
-        return ask_hydra("pretrain", words)
-    if command not in commands() or not line.rstrip("\n").partition(" ")[2].lstrip().count(" "):
-        print("\n".join(name for name in commands() if name.startswith(command)))
-        return 0
-    word = rest.split(" ")[-1]
-    if PATH_SETTING.match(word):
-        print("\n".join(_paths(word)))
-        return 0
-    cut = f"ptft {rest}"
-    os.environ["COMP_LINE"], os.environ["COMP_POINT"] = cut, str(len(cut))
-    return ask_hydra(command, words)
+    if any(word.startswith("query=") for word in words):
+        typed = os.environ.get("COMP_LINE", "").split(" ")[1:] or [""]
+        return _answer(typed, words)
+    return _ask_hydra("pretrain", words)
 
 
-def ask_hydra(command: str, words: list[str]) -> int:
-    """Let Hydra answer; `check pretrain` is completed as pretrain."""
+def _answer(typed: list[str], words: list[str]) -> int:
+    """Print what the last of the typed words may become."""
+    command, last = typed[0], typed[-1]
+    if len(typed) == 1:
+        return _print(name for name in commands() if name.startswith(last))
+    if command == "check":
+        is_command = len(typed) == 2
+        return _print(name for name in CHECKED if name.startswith(last)) if is_command else _answer(typed[1:], words)
+    if command == "list":
+        return _print(name for name in groups([config_dir()]) if name.startswith(last))
+    if command == "show" or PATH_SETTING.match(last):
+        return _print(_paths(last))
+    line = " ".join(["ptft", *typed[1:]])
+    os.environ["COMP_LINE"], os.environ["COMP_POINT"] = line, str(len(line))
+    return _ask_hydra(command, words)
+
+
+def _ask_hydra(command: str, words: list[str]) -> int:
     from ptft.app import compose_and
 
-    return compose_and(None, "pretrain" if command == "check" else command, words)
+    try:
+        return compose_and(None, command, words)
+    except UserError:  # a line that is not finished may well be wrong
+        return 0
 
 
 def _paths(word: str) -> list[str]:
-    key, _, start = word.partition("=")
+    key, equals, start = word.rpartition("=")
     found = sorted(glob.glob(glob.escape(os.path.expanduser(start)) + "*"))
-    return [f"{key}={path}{'/' if os.path.isdir(path) else ''}" for path in found]
+    return [f"{key}{equals}{path}{'/' if os.path.isdir(path) else ''}" for path in found]
+
+
+def _print(names: Iterable[str]) -> int:
+    print("\n".join(names))
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -17,11 +18,11 @@ from omegaconf.errors import (
 
 from ptft.choices import config_dir, groups
 from ptft.errors import did_you_mean
+from ptft.schema import ROOTS, Settings
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 CONVERTED = re.compile(r"Value (?P<value>.*) of type '(?P<type>.*)' could not be converted to (?P<kind>\w+)")
-FULL_KEY = re.compile(r"full_key: ([\w.]+)")
-IN_FILE = re.compile(r"In '([^']+)': ")
+IN_FILE = re.compile(r"(?s)In '(?P<file>[^']+)': .*?config:\s*(?P<fault>.*?)\s*full_key: (?P<key>[\w.]+)")
 UNKNOWN_IN_FILE = re.compile(r"Key '([^']+)' (?:not in|is not in struct)")
 # texts without structure, as Hydra 1.3 or 1.4 words them, and what to say instead
 TEXTS = [
@@ -46,11 +47,11 @@ TEXTS = [
         r"--resolve goes with --cfg=job",
     ),
     (
-        r"(?s)In '([^']+)':.*Could not override '([^@']+)@[^']+'",
-        r"\1.yaml: begin it with '# @package _global_' and write 'override /\2: OPTION' with the slash",
+        r"(?s)In '((\w+)/[^']+)':.*(?:override|Default for) '(?:\2/(\w+)'|(\w+)@\2\.)",
+        r"\1.yaml: begin it with '# @package _global_' and write 'override /\3\4: OPTION' with the slash",
     ),
     (
-        r"(?s)In '([^']+)':.*Could not override '([^']+)'",
+        r"(?s)In '([^']+)':.*(?:Could not override|Default for) '([^']+)'",
         r"\1.yaml is not for this command, which has no group '\2'",
     ),
     (
@@ -136,12 +137,19 @@ def _by_text(text: str, command: str) -> str:
     group = NO_GROUP.search(text)
     if group:
         return _no_group(group[1], command)
-    where, key = IN_FILE.search(text), FULL_KEY.search(text)
-    if where and key:
-        unknown = UNKNOWN_IN_FILE.search(text)
-        what = f"there is no setting '{key[1]}'" if unknown else _wrong_value(key[1], text.partition("config: ")[2])
-        return f"{where[1]}.yaml: {what}"
+    in_file = IN_FILE.search(text)
+    if in_file:
+        unknown = UNKNOWN_IN_FILE.search(in_file["fault"])
+        what = _unknown_key(in_file["key"], command) if unknown else _wrong_value(in_file["key"], in_file["fault"])
+        return f"{in_file['file']}.yaml: {what}"
     return " ".join(text.split())
+
+
+def _unknown_key(full_key: str, command: str) -> str:
+    """A key of a user's YAML that the types do not know."""
+    parent, _, key = full_key.rpartition(".")
+    known = Settings if parent == "trainer" else ROOTS[command]
+    return f"there is no setting '{full_key}'{did_you_mean(key, [field.name for field in dataclasses.fields(known)])}"
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +47,10 @@ def _composed(root: str, arguments: Arguments) -> DictConfig:
     schema.register()
     ckpt = arguments.values("ckpt")
     handover.register(ckpt[0] if len(ckpt) == 1 else None)
-    modern = "version_base" not in inspect.signature(initialize_config_dir).parameters
     folder = arguments.flags.get("--config-dir")
     own = [f"hydra.searchpath=['file://{Path(folder).resolve()}']"] if folder else []
     try:
-        with initialize_config_dir(str(config_dir()), **({} if modern else {"version_base": "1.3"})):
+        with initialize_config_dir(str(config_dir()), **({} if schema.hydra_is_modern() else {"version_base": "1.3"})):
             return compose(root, overrides=[*arguments.overrides, *own], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(explain(error, root)) from error

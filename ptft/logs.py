@@ -131,8 +131,7 @@ class Console:
     def samples(self, step: int, lines: Sequence[str]) -> None:
         """Print lines that show what the model now does."""
         for line in lines:
-            for part in line.splitlines():
-                self.terminal.line(f"    {part}", style="dim")
+            self.terminal.line(f"    {' ⏎ '.join(line.splitlines())}", style="dim")
 
     def note(self, text: str) -> None:
         """Print a warning, once; it is repeated in the last lines of the run."""

@@ -1,4 +1,4 @@
-"""What torch.optim lacks, or does slowly on a CPU: Muon for hidden matrices, LARS; and the rule for large batches."""
+"""What torch.optim lacks, or does slowly on a CPU: Muon for hidden matrices, LARS."""
 
 from __future__ import annotations
 
@@ -168,17 +168,6 @@ class LARS(Optimizer):
         weight_norm, update_norm = parameter.norm(), update.norm()
         ratio = group["trust_coefficient"] * weight_norm / update_norm
         return update * torch.where((weight_norm > 0) & (update_norm > 0), ratio, torch.ones_like(ratio))
-
-
-def scaled_rate(lr: float, rule: str, batch: int) -> float:
-    """The rate for a batch of `batch` samples, where `lr` is meant for 256 (Goyal et al. 2017, §2.1).
-
-    rule: none, linear (SGD) or sqrt (Adam and its kin). batch: micro-batch * accumulation * ranks. Raises ValueError.
-    """
-    rules = {"none": 1.0, "linear": batch / 256, "sqrt": math.sqrt(batch / 256)}
-    if rule not in rules:
-        raise ValueError(f"rule={rule}: choose from: {', '.join(rules)}")
-    return lr * rules[rule]
 
 
 def _buffer(state: dict, parameter: Tensor) -> Tensor:

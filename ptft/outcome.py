@@ -36,7 +36,7 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
     }
     brief = {
         "run": str(run.folder),
-        "data": stage.dataset.describe(),
+        "data": _rows(stage),
         "model": f"{model['class']} + {model['objective']}: {parameters:,} parameters, {trained:,} trained",
         "weights": f"from {stage.source}: {model['weights']}" if stage.source else "fresh",
         "steps": f"{settings.steps:,} of {batch} rows ({settings.steps / max(settings.steps_per_epoch, 1e-9):.2f} epochs)",
@@ -62,6 +62,13 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "lineage": records.lineage(run.folder),
         "labels": stage.dataset.facts.get("labels"),
     }
+
+
+def _rows(stage: Any) -> str:
+    """How many rows each split has."""
+    splits = {split: stage.dataset.rows(split) for split in ("train", "valid", "test")}
+    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items() if rows is not None)
+    return f"{counts} rows of {stage.config['dataset']['path']}"
 
 
 def _where(stage: Any, run: Run) -> dict[str, Any]:
@@ -103,7 +110,8 @@ def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Eval
     }
     run.write("README.md", card(facts).encode())
     if run.console:
-        result = [{"split": split, **values} for split, values in shown.items()]
+        names = dict.fromkeys(name for values in shown.values() for name in values)
+        result = [{"score": name, **{split: values[name] for split, values in shown.items()}} for name in names]
         run.console.summary({"run": str(run.folder), "scores": result, "card": str(run.folder / "README.md")}, following)
     value = final["valid"].scores.get(settings.best) if "valid" in final else None
     return None if value is None else (settings.best, value)

@@ -87,8 +87,8 @@ def find(kind: str, node: Node, trusted: Iterable[str] = ()) -> type:
     module_name, _, class_name = name.rpartition(".")
     if not _allowed(kind, module_name, class_name, trusted):
         raise UserError(
-            f"{kind}._target_={name} is not allowed: a {kind} comes from {' or '.join(HOMES[kind])}, "
-            f"or from a package named in trusted_modules=[...]"
+            f"{kind}._target_={name} is not allowed: it must lie in {' or '.join(HOMES[kind])}, "
+            f"or in a package named in trusted_modules=[...]"
         )
     found = getattr(_load(kind, name, module_name), class_name, None)
     if not _is_the_class(kind, found, class_name, trusted):

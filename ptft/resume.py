@@ -12,7 +12,7 @@ from ptft.errors import CheckpointError, UserError
 from ptft.locate import read_yaml
 from ptft.manifest import names, newest
 
-LEFT_BY_A_RUN = ("run.json", "config.yaml", "metrics.jsonl", "scores.json", "checkpoints")
+LEFT_BY_A_RUN = ("metrics.jsonl", "scores.json", "checkpoints")
 # settings that say where a run lies, how it is watched or how fast it loads, and can change no weight of any step
 HARMLESS = {
     "run",
@@ -23,12 +23,17 @@ HARMLESS = {
     "trainer.save_every",
     "trainer.save_minutes",
     "trainer.keep_last",
+    "trainer.samples",
 }
 
 
 def refuse_reuse(folder: Path) -> None:
-    """Raise UserError where the folder holds a run already: nothing is overwritten, nothing continued unasked."""
-    if any((folder / name).exists() for name in LEFT_BY_A_RUN):
+    """Raise UserError where the folder holds a run already: nothing is overwritten, nothing continued unasked.
+
+    A run that failed before its first step left nothing to lose; a config.yaml without a run.json is somebody else's.
+    """
+    foreign = (folder / "config.yaml").exists() and not (folder / "run.json").exists()
+    if foreign or any((folder / name).exists() for name in LEFT_BY_A_RUN):
         raise UserError(f"run={folder}: holds a run already; resume=auto continues it, else name a new folder")
 
 

@@ -156,6 +156,8 @@ class Run:
 
     def close(self) -> None:
         """Let go of the folder."""
+        if self.console:
+            self.console.close()
         for open_file in (self._metrics, self._bad_batches, self._tensorboard):
             open_file.close()
         self._lock.release()

@@ -6,6 +6,7 @@ their keys are constructor arguments, which ptft/resolve.py checks against the c
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,9 +48,7 @@ def _range_faults(values: dict[str, Any]) -> list[str]:
         if name in AT_LEAST and value < AT_LEAST[name]
     ]
     return faults + [
-        f"{name}: expected more than 0, found {value}"
-        for name, value in given.items()
-        if name in ABOVE_ZERO and not value > 0
+        f"{name}: expected more than 0, found {value}" for name, value in given.items() if name in ABOVE_ZERO and not value > 0
     ]
 
 
@@ -114,6 +113,7 @@ class CheckpointLoad:
 
     allow_partial: bool = False
     reinit_top: int = 0
+    ema: bool = False
 
 
 @dataclass
@@ -208,14 +208,17 @@ def register() -> None:
 
 def store(name: str, node: Any, group: str, package: str | None = None) -> None:
     """Put a node into Hydra's ConfigStore, in place of an earlier one of that name."""
-    import inspect
-
     from hydra.core.config_store import ConfigStore
 
-    config_store = ConfigStore.instance()
-    # Hydra 1.4 warns of a second node of one name unless told; 1.3 replaces it and knows no such argument
-    again = {"replace": True} if "replace" in inspect.signature(config_store.store).parameters else {}
-    config_store.store(name=name, node=node, group=group, package=package, **again)
+    again = {"replace": True} if hydra_is_modern() else {}  # 1.4 warns of a second node unless told; 1.3 just takes it
+    ConfigStore.instance().store(name=name, node=node, group=group, package=package, **again)
+
+
+def hydra_is_modern() -> bool:
+    """Whether this is Hydra 1.4 or later, whose interface differs in a few places."""
+    import hydra
+
+    return "execution_whitelist" in inspect.signature(hydra.main).parameters
 
 
 def check_root(config: dict[str, Any]) -> None:

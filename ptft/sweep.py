@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -48,9 +49,15 @@ def record(folder: Path, overrides: list[str], score: tuple[str, float] | None, 
     temporary.replace(folder / "result.json")
 
 
+def tidy(folder: Path) -> None:
+    """Remove what Hydra notes about a sweep (each run's config.yaml says more), and the folder where no job began."""
+    (folder / "multirun.yaml").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def summarise(folder: Path, command: str, flags: list[str]) -> int:
     """Print and save the table of a sweep; returns the exit code: 1 where a job failed. flags: typed beside the settings."""
-    (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's own note; each run's config.yaml says more
     jobs, terminal = _read(folder), Terminal()
     ranked = rank(jobs)
     if ranked:

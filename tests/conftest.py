@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
+import io
+import itertools
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +16,12 @@ import pytest
 import torch
 import yaml
 
+from ptft import app, pictures
+from ptft.cli import main
+from ptft.commands import train as train_command
+from ptft.compose import prepare
 from ptft.data.vocabulary import BPE
+from ptft.logs import Console
 from ptft.models.gpt import GPT
 from ptft.models.transformer import Transformer
 from ptft.randomness import Draw
@@ -18,6 +30,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 TEXT = """To be, or not to be, that is the question: whether 'tis nobler in the mind to suffer
 the slings and arrows of outrageous fortune, or to take arms against a sea of troubles."""
 SMALL = {"dim": 32, "layers": 2, "heads": 4, "hidden": 64, "max_length": 32, "dropout": 0.0}
+# as words of a command line
+TINY = ("model.dim=16", "model.layers=2", "model.heads=2", "model.hidden=32", "model.max_length=64")
 
 BERT_PARTS = {
     "attention.out": "attention.output.dense",
@@ -120,3 +134,113 @@ def gpt2_weights():
         return ours
 
     return convert
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread(tmp_path_factory):
+    """One thread, so that results are the same bits everywhere; and a cache that goes away with the tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+    torch.set_num_threads(threads)
+
+
+@dataclass
+class Answer:
+    """What a command line gave back."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The only line on standard error."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+@pytest.fixture(scope="session")
+def cli():
+    """Run a command line in this process: cli("pretrain", "seed=1") -> Answer."""
+
+    def run(*words) -> Answer:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(word) for word in words])
+        return Answer(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def compose():
+    """What a command gets of a command line: compose("pretrain", "seed=1") -> plain values."""
+
+    @functools.cache
+    def composed(command: str, *words: str) -> dict:
+        found = []
+        ckpt = [word.partition("=")[2] for word in words if word.startswith("ckpt=") and word != "ckpt=null"]
+        app.compose_and(found.append, command, ["--run", *app.QUIET, *words], ckpt[0] if ckpt else None)
+        return prepare(found[0], command, None) | {"command": command, "argv": ["ptft", command, *words]}
+
+    return lambda command, *words: copy.deepcopy(composed(command, *map(str, words)))
+
+
+@pytest.fixture
+def train(compose, monkeypatch):
+    """Train without drawing: train(folder, "pretrain", "seed=1", console=None, **top-level values); raises UserError."""
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: Path(path).touch())
+
+    def run(folder, command: str, *words, console=None, **values) -> Path:
+        config = compose(command, *words) | {"run": str(folder)} | values
+        train_command.main(config, console or Console(0, stream=io.StringIO()))
+        return Path(folder)
+
+    return run
+
+
+@dataclass
+class Data:
+    """Small files of each kind, as the settings that name them."""
+
+    folder: Path
+    text: tuple[str, ...]
+    classes: tuple[str, ...]
+    numbers: tuple[str, ...]
+    pairs: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Data:
+    """Sentences about animals: as plain text, with a class, with a number, with a completion."""
+    folder = tmp_path_factory.mktemp("data")
+    words = itertools.product(("big", "small", "old", "red"), ("cat", "dog", "cow", "ant", "owl"), ("mat", "rug", "hilltop"))
+    rows = [(f"the {size} {animal} sat on the {place}", size, animal, place) for size, animal, place in words]
+    (folder / "text.txt").write_text("".join(f"{row[0]}.\n" for row in rows * 2))
+    (folder / "classes.csv").write_text("text,label\n" + "".join(f"{row[0]},{row[1]}\n" for row in rows))
+    (folder / "numbers.csv").write_text("text,label\n" + "".join(f"{row[0]},{len(row[0]) + 0.5}\n" for row in rows))
+    pairs = ({"text": f"what {row[1]} thing sat there?", "label": f"a {row[2]}{' indeed' * (len(row[3]) > 3)}"} for row in rows)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    labelled = [("dataset=labelled_text", f"dataset.path={folder / name}") for name in ("classes.csv", "numbers.csv", "pairs.jsonl")]
+    return Data(folder, ("dataset=text", f"dataset.path={folder / 'text.txt'}"), *labelled)
+
+
+@pytest.fixture(scope="session")
+def mlm_run(cli, data, tmp_path_factory) -> Path:
+    """A bidirectional model pretrained for a moment."""
+    return _pretrained(cli, tmp_path_factory.mktemp("mlm") / "run", "model=transformer", *data.text)
+
+
+@pytest.fixture(scope="session")
+def clm_run(cli, data, tmp_path_factory) -> Path:
+    """A causal model pretrained for a moment."""
+    return _pretrained(cli, tmp_path_factory.mktemp("clm") / "run", "model=gpt", "objective=clm", *data.text)
+
+
+def _pretrained(cli, folder: Path, *words: str) -> Path:
+    answer = cli("pretrain", f"run={folder}", "tokenizer=byte", "preset=smoke", *TINY, *words)
+    assert answer.code == 0, answer.err
+    return folder

@@ -51,9 +51,7 @@ def test_everything_saved_comes_back_equal(tmp_path):
     assert read_asset(path, "tokenizer.json") == b"{}"
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool], ids=str
-)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool], ids=str)
 def test_every_dtype_and_shape_survives(tmp_path, dtype):
     tensors = {"scalar": torch.tensor(1).to(dtype), "empty": torch.zeros(0, 3).to(dtype), "grid": torch.ones(2, 3).to(dtype)}
     again = read(commit(tmp_path, tensors={"model": tensors}), "model", like=tensors)

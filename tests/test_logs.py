@@ -155,10 +155,10 @@ def test_other_work_shows_its_progress_too():
     assert len(lines) == 9
 
 
-def test_samples_are_indented_and_keep_their_lines():
+def test_each_sample_is_one_indented_line():
     stream = io.StringIO()
     Console(10, stream=stream).samples(5, ["first\nsecond", "third"])
-    assert stream.getvalue() == "    first\n    second\n    third\n"
+    assert stream.getvalue() == "    first ⏎ second\n    third\n"
 
 
 def test_neither_torch_nor_rich_is_imported_before_the_first_line():

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from ptft.optimizers import LARS, Muon, orthogonalise, scaled_rate
+from ptft.optimizers import LARS, Muon, orthogonalise
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MUON = {
@@ -172,17 +172,6 @@ def test_lars_trusts_fully_where_a_norm_is_zero(weight, gradient):
     parameter.grad = gradient.clone()
     LARS([parameter], lr=0.1, weight_decay=0.0, momentum=0.9, trust_coefficient=1e-3).step()
     assert torch.allclose(parameter.detach(), weight - 0.1 * gradient)
-
-
-@pytest.mark.parametrize(("rule", "expected"), [("none", 0.1), ("linear", 0.2), ("sqrt", 0.1 * math.sqrt(2))])
-def test_the_rate_scales_with_the_batch_by_an_explicit_rule(rule, expected):
-    assert scaled_rate(0.1, rule, 512) == pytest.approx(expected)
-    assert scaled_rate(0.1, rule, 256) == pytest.approx(0.1)
-
-
-def test_an_unknown_rule_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="rule=cubic: choose from: none, linear, sqrt"):
-        scaled_rate(0.1, "cubic", 512)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon", "lars"])

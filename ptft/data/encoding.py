@@ -130,9 +130,7 @@ def encode_group(tokenizer: Tokenizer, group: list[Routed]) -> tuple[int, Encode
     }
 
 
-def encode_parallel(
-    groups: Iterator[list[Routed]], tokenizer: Tokenizer, workers: int
-) -> Iterator[tuple[int, Encoded]]:
+def encode_parallel(groups: Iterator[list[Routed]], tokenizer: Tokenizer, workers: int) -> Iterator[tuple[int, Encoded]]:
     """encode_group in other processes; only a few groups are ever in flight."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, start_worker, (tokenizer,)) as pool:

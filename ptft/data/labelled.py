@@ -167,9 +167,7 @@ class LabelledText:
             return None
         return LabelledRows(self.folder, split, facts["type"], facts["target"], self.text_pair is not None)
 
-    def examples(
-        self, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, max_length: int
-    ) -> Iterator[Example]:
+    def examples(self, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, max_length: int) -> Iterator[Example]:
         """Rows without labels (see reading.input_rows) as examples to predict on."""
         length = max_length
         encoder = Encoder(tokenizer, length, self.text_pair is not None, False)

@@ -12,7 +12,7 @@ from ptft.errors import DataError, UserError
 from ptft.randomness import Draw, key, permute
 
 Batch = dict[str, Any]
-WINDOW = 1 << 10  # samples whose places are computed at once
+WINDOW = 1 << 13  # samples whose places are computed at once
 ASKED_AHEAD = 4
 
 
@@ -23,17 +23,18 @@ class Order:
         self.size = size
         self.seed = seed
         self.shuffle = shuffle
+        self.span = min(size, WINDOW)
         self.window: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """The rows of samples start..stop, int64."""
-        first, last = start // WINDOW, (stop - 1) // WINDOW
+        first, last = start // self.span, (stop - 1) // self.span
         found = np.concatenate([self.rows_of_window(index) for index in range(first, last + 1)])
-        return found[start - first * WINDOW : stop - first * WINDOW]
+        return found[start - first * self.span : stop - first * self.span]
 
     def rows_of_window(self, index: int) -> np.ndarray:
         if self.window[0] != index:
-            samples = np.arange(index * WINDOW, (index + 1) * WINDOW, dtype=np.int64)
+            samples = np.arange(index * self.span, (index + 1) * self.span, dtype=np.int64)
             self.window = (index, self.permuted(samples))
         return self.window[1]
 

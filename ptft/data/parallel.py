@@ -9,8 +9,11 @@ from pathlib import Path
 from ptft.data.files import find_files, resolve
 from ptft.data.labelled import LabelledText
 from ptft.data.opening import guarded, open_text
+from ptft.data.reading import rows, text_cell
 from ptft.data.table import Table
 from ptft.errors import DataError, UserError
+
+Pair = tuple[str, str, str]  # where it stands, source, target
 
 
 class ParallelText(LabelledText):
@@ -67,8 +70,21 @@ class ParallelText(LabelledText):
             super().choose_columns()
 
     def read(self, paths: list[Path]) -> Table:
-        """All pairs of the files of one split."""
-        return read_aligned(*paths) if self.aligned else super().read(paths)
+        """All pairs of the files of one split; those that are empty on either side are left out and counted."""
+        table = Table([], None, [], [])
+        for where, source, target in aligned(*paths) if self.aligned else self.cells(paths):
+            if source.strip() and target.strip():
+                table.texts.append(source)
+                table.labels.append(target)
+                table.places.append(where)
+            else:
+                table.empty += 1
+        return table
+
+    def cells(self, paths: list[Path]) -> Iterator[Pair]:
+        for path in paths:
+            for where, row in rows(path):
+                yield where, text_cell(row, where, self.text), text_cell(row, where, self.label)
 
     def texts(self, split: str = "train") -> Iterator[str]:
         """Sources and targets, to train one tokenizer on both."""
@@ -80,18 +96,11 @@ class ParallelText(LabelledText):
             raise UserError(f"this dataset pairs texts with texts, but the task learns a {target}; use labelled_text")
 
 
-def read_aligned(source: Path, target: Path) -> Table:
-    """Line n of one file with line n of the other; lines that are empty on either side are left out."""
-    table = Table([], None, [], [])
+def aligned(source: Path, target: Path) -> Iterator[Pair]:
+    """Line n of one file with line n of the other."""
     with guarded(source), open_text(source) as sources, guarded(target), open_text(target) as targets:
         for number, (text, written) in enumerate(zip_longest(sources, targets), 1):
             if text is None or written is None:
                 shorter = source if text is None else target
                 raise DataError(f"{shorter}:{number}: ends before the other file; expected as many lines in both")
-            if text.strip() and written.strip():
-                table.texts.append(text.rstrip("\r\n"))
-                table.labels.append(written.rstrip("\r\n"))
-                table.places.append(f"{source}:{number}")
-            else:
-                table.empty += 1
-    return table
+            yield f"{source}:{number}", text.rstrip("\r\n"), written.rstrip("\r\n")

@@ -108,23 +108,27 @@ class Blocks(Rows):
     def take(self, indices: Sequence[int]) -> list[Example]:
         wide = self.length + 1
         size = wide * self.ids.type.itemsize
-        raw = [self.ids.raw(index * self.length, index * self.length + wide) for index in indices]
-        padded = b"".join([block if len(block) == size else block.ljust(size, b"\0") for block in raw])
-        block = np.frombuffer(padded, dtype=self.ids.type).reshape(len(raw), wide).astype(np.int32)
-        tokens = block[:, :-1]
-        ended = (tokens == self.eos_id).cumsum(axis=1, dtype=np.int32) - (tokens == self.eos_id)
-        documents = self.first_documents[np.asarray(indices, dtype=np.int64), None] + ended
-        following = block[:, -1].tolist()
-        return [
-            self.example(index, tokens[place], documents[place], following[place], len(raw[place]) == size)
-            for place, index in enumerate(indices)
-        ]
+        raw = b"".join([self.ids.raw(index * self.length, index * self.length + wide).ljust(size) for index in indices])
+        block = np.frombuffer(raw, dtype=self.ids.type).reshape(len(indices), wide).astype(np.int32)
+        columns = zip(block[:, :-1], block[:, -1].tolist(), self.documents(block[:, :-1], indices), indices, strict=True)
+        examples = [{"tokens": t, "next": n, "documents": d, "row": index} for t, n, d, index in columns]
+        for example in examples:
+            if example["row"] == len(self) - 1:
+                self.end(example)
+        return examples
 
-    def example(self, index: int, tokens: np.ndarray, documents: np.ndarray, following: int, full: bool) -> Example:
-        if full:
-            return {"tokens": tokens, "next": following, "documents": documents, "row": index}
-        stop = min(self.length, len(self.ids) - index * self.length)
-        return {"tokens": tokens[:stop], "next": -1, "documents": documents[:stop], "row": index}
+    def documents(self, tokens: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+        """The document of each token, int32 [rows, length]."""
+        first = self.first_documents[np.asarray(indices, dtype=np.int64), None]
+        ends = tokens == self.eos_id
+        if not ends.any():
+            return np.broadcast_to(first, tokens.shape)
+        return first + ends.cumsum(axis=1, dtype=np.int32) - ends
+
+    def end(self, example: Example) -> None:
+        """Cut what was read beyond the end of the last block."""
+        stop = len(self.ids) - example["row"] * self.length
+        example |= {"tokens": example["tokens"][:stop], "documents": example["documents"][:stop], "next": -1}
 
 
 class Ragged:

@@ -118,7 +118,7 @@ def shorten(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarra
 
 def notes(empty: int, lengths: Sequence[int], room: int) -> list[str]:
     """What was left out or cut, in words; DataError where most rows lose text."""
-    said = [f"{empty:,} rows without text were dropped"] if empty else []
+    said = [f"{empty:,} rows without text dropped"] if empty else []
     cut = sum(length > room for length in lengths)
     if cut:
         told = f"{cut:,} of {len(lengths):,} rows ({cut / len(lengths):.1%}) cut to {room} tokens"

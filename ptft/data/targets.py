@@ -20,9 +20,7 @@ def strata(labels: Sequence[str]) -> list[str]:
     return list(labels) if len(set(labels)) * ROWS_PER_CLASS <= len(labels) else [""] * len(labels)
 
 
-def class_codes(
-    tables: dict[str, Table], column: str, known: list[str] | None
-) -> tuple[list[str], dict[str, np.ndarray]]:
+def class_codes(tables: dict[str, Table], column: str, known: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:
     """The class names, and the class of each row as int64 per split.
 
     known: the names of a trained model; else the sorted labels of the training rows. Any other label is a DataError.

@@ -24,11 +24,22 @@ WORD_MARK = "\u2581"
 CACHED_CHUNKS = 1 << 17
 # White space as the library's regular expressions know it; Python's \s has four control characters more.
 SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-
+MARKS = r"!-/:-@\[-`{-~"
+# What no version of Unicode will reclassify: Latin, Cyrillic and Chinese letters, general and Chinese punctuation.
+LETTERS = "A-Za-zÀ-ÖØ-öø-ɏЀ-ҁҊ-ԯ一-鿿"
+WIDE_MARKS = MARKS + "‐-‧、-〃！-／"
+# The split of GPT-2 (Radford et al. 2019) where all characters are of these kinds; else up to the next white space.
+GPT2 = (
+    r"'(?:s|t|re|ve|m|ll|d)"
+    rf"| ?[{LETTERS}]+(?![^{SPACE}0-9{WIDE_MARKS}])"
+    rf"| ?[0-9]+(?![^{SPACE}{LETTERS}{WIDE_MARKS}])"
+    rf"| ?[{WIDE_MARKS}]+(?![^{SPACE}{LETTERS}0-9])"
+    rf"| ?[^{SPACE}]+|[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+"
+)
 # Where each pre-tokeniser always splits: encoding the chunks one by one gives the ids of the whole text.
 CHUNKS = {
-    "bpe": re.compile(rf" ?[^{SPACE}]+|[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+"),
-    "wordpiece": re.compile(r"[^ \n\t\r]+"),
+    "bpe": re.compile(GPT2),
+    "wordpiece": re.compile(rf"[A-Za-z0-9]+(?![^ \n\t\r{MARKS}])|[{MARKS}]|[^ \n\t\r]+"),
     "unigram": re.compile(rf" ?[^ \n{WORD_MARK}]+| |\n|{WORD_MARK}[^ \n{WORD_MARK}]*"),
 }
 

@@ -71,7 +71,8 @@ class CLM(NextToken):
         output = super().forward(batch)
         if not self.training:
             targets = batch["targets"]
-            output.means["bytes_per_token"] = self.byte_lengths[targets[targets != IGNORED]].sum(), output.count
+            sizes = self.byte_lengths[targets.clamp(min=0)] * (targets != IGNORED)
+            output.means["bytes_per_token"] = sizes.sum(), output.count
         return output
 
     def scores(self, means: dict[str, float]) -> dict[str, float]:

@@ -157,21 +157,18 @@ def test_the_head_shares_its_matrix_and_is_all_that_is_thrown_away(make_mlm):
     assert set(heads(make_mlm())) == {"dense.weight", "dense.bias", "norm.weight", "norm.bias", "bias"}
 
 
-def test_a_few_texts_are_learnt_by_heart(make_mlm, tokenizer, draw):
-    objective = make_mlm()
-    rows = tokenizer.encode(
-        ["to be, or not to be, that is the question", "the slings and arrows of outrageous fortune"]
-    )
-    examples = [{"tokens": row} for row in rows] * 8
+def test_a_text_is_learnt_by_heart_under_ever_new_masks(make_mlm, make_transformer, tokenizer, draw):
+    objective = make_mlm(make_transformer(positions="learned"))
+    examples = [{"tokens": tokenizer.encode(["to be, or not to be, that is the question"])[0]}] * 16
     optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
-    for step in range(150):
+    for step in range(50):
         output = objective(objective.collate(examples, draw(16, epoch=step)))
         optimizer.zero_grad()
         (output.loss / output.count).backward()
         optimizer.step()
     output = objective(objective.collate(examples, draw(16, epoch=1000)))
     right, count = output.means["accuracy"]
-    assert right / count > 0.9
+    assert right / count > 0.95
 
 
 def test_scores_are_computed_in_evaluation_only(make_mlm, texts, draw):

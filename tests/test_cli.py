@@ -1,0 +1,519 @@
+"""What is typed, what reaches a command, and the one-line answers to mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from ptft import __version__
+from ptft.arguments import parse
+from ptft.choices import commands, comments, config_dir
+from ptft.cli import main
+from ptft.compose import OF_ONE_LAUNCH
+from ptft.errors import CheckpointError, DataError, Diverged, MachineError, Stopped
+
+COMMANDS = ("train", "evaluate", "predict", "generate", "check", "show")
+
+
+@pytest.fixture
+def outcome() -> dict:
+    """What the stand-in for a command is to do: return `score`, or raise `error`."""
+    return {"score": ("loss", 1.0), "error": None}
+
+
+@pytest.fixture
+def composed(tmp_path, monkeypatch, outcome) -> list[dict]:
+    """Configurations that reached a command, which does nothing; each test stands in a folder of its own."""
+    found: list[dict] = []
+
+    def stand_in(config: dict):
+        found.append(config)
+        if outcome["error"]:
+            raise outcome["error"]
+        return outcome["score"]
+
+    for name in COMMANDS:
+        module = ModuleType(name)
+        module.main = stand_in
+        monkeypatch.setitem(sys.modules, f"ptft.commands.{name}", module)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+@pytest.fixture
+def ckpt(tmp_path, composed) -> Path:
+    """A run with one checkpoint: a fine-tuned classifier on a small transformer."""
+    assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=64", "objective.dropout=0.3"]) == 0
+    folder = tmp_path / "runs" / "bert" / "checkpoints" / "step-0000000010"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps({"seq": 1}))
+    (folder / "config.yaml").write_text(composed.pop()["saved"])
+    return tmp_path / "runs" / "bert"
+
+
+@pytest.fixture
+def own(tmp_path, composed) -> Path:
+    """A folder for YAML files of the user's own."""
+    (tmp_path / "my" / "experiment").mkdir(parents=True)
+    return tmp_path / "my"
+
+
+MISTAKES = [
+    ("pretrian", "there is no command 'pretrian'; did you mean 'pretrain'?"),
+    ("pretrain modle=gpt", "there is no setting or group 'modle'; did you mean 'model'?"),
+    ("pretrain model=transfromer", "model has no option 'transfromer'; did you mean 'transformer'?"),
+    ("pretrain dataset=shakespear", "dataset has no option 'shakespear'; did you mean 'shakespeare'?"),
+    ("pretrain objective=mml", "objective has no option 'mml'; did you mean 'mlm'?"),
+    ("pretrain optimizer.lrr=0.1", "optimizer has no setting 'lrr'; did you mean 'lr'?"),
+    ("pretrain model.dropuot=0.1", "model has no setting 'dropuot'; did you mean 'dropout'?"),
+    ("pretrain trainer.stepz=5", "trainer has no setting 'stepz'; did you mean 'steps'?"),
+    ("pretrain lr=0.1", "there is no setting or group 'lr'; did you mean optimizer.lr?"),
+    ("pretrain batch_size=8", "there is no setting or group 'batch_size'; did you mean trainer.batch_size?"),
+    ("pretrain model.lr=0.1", "model has no setting 'lr'; did you mean optimizer.lr?"),
+    ("pretrain sead=1", "there is no setting or group 'sead'; did you mean 'seed'?"),
+    ("pretrain seed=one", "seed: expected a whole number, found 'one'"),
+    ("pretrain seed=null", "seed cannot be null"),
+    ("pretrain seed=-1", "seed: expected at least 0, found -1"),
+    ("pretrain trainer.batch_size=big", "trainer.batch_size: expected a whole number, found 'big'"),
+    ("pretrain trainer.batch_size=0", "trainer.batch_size: expected at least 1, found 0"),
+    ("pretrain trainer.steps=1.5", "trainer.steps: expected a whole number, found '1.5'"),
+    ("pretrain trainer.clip=-1", "trainer.clip: expected more than 0, found -1.0"),
+    (
+        "pretrain trainer.precision=fp17",
+        "trainer.precision: expected one of auto, fp32, bf16, fp16, found 'fp17'",
+    ),
+    ("pretrain trainer.nonfinite=ignore", "trainer.nonfinite: expected one of stop, skip, rollback, found 'ignore'"),
+    ("pretrain trainer.ema=2", "trainer.ema: expected a decay between 0 and 1, found 2.0"),
+    (
+        "pretrain trainer.eval_every=often",
+        'trainer.eval_every=often: give steps (an integer >= 0), a fraction of the run (0.1, at most 1.0) or "2 epochs"',
+    ),
+    ("pretrain trainer.epochs=null", "trainer.steps: give trainer.steps=NUMBER or trainer.epochs=NUMBER"),
+    ("pretrain device=gpu", "device: expected auto, cpu, cuda, cuda:0 or mps, found 'gpu'"),
+    ("pretrain resume=auto", "resume=auto needs the run to continue: run=FOLDER"),
+    ("pretrain resume=yes run=x", "resume: expected auto or null, found 'yes'"),
+    ("pretrain resume_allow=seed", "resume_allow: expected a list, such as [a,b]"),
+    ("pretrain optimizer.betas=0.9,0.98", "optimizer.betas=0.9,0.98 holds several values: write optimizer.betas=[0.9,0.98] for a list, or add -m to run once per value"),  # noqa
+    ("pretrain +optimizer.lr=1", "optimizer.lr exists already: leave out the +"),
+    ("pretrain ++optimizer.foo=1", "optimizer has no setting 'foo'; choose from: betas, eps, fused, lr, weight_decay"),
+    (
+        "pretrain model=null",
+        "a group takes the name of one of its options (model=gpt); to leave a group out write ~group",
+    ),
+    ("pretrain ~model", "model must be given: model=NAME"),
+    ("pretrain ~optimizer.lr", "~optimizer.lr: a setting cannot be left out, only a group; give it a value instead"),
+    ("pretrain task=classify", "pretrain has no group 'task'; did you mean objective=NAME?"),
+    ("finetune objective=clm ckpt=null", "finetune has no group 'objective'; did you mean task=NAME?"),
+    ("finetune", "ckpt must be given: ckpt=RUN, or ckpt=null model=NAME to start from scratch"),
+    ("finetune ckpt=null", "model must be given: model=NAME (without ckpt there is none to take over)"),
+    ("finetune ckpt=nowhere", "ckpt=nowhere does not exist; . holds no run"),
+    ("finetune ckpt=", "ckpt is empty; give a run folder or a checkpoint folder"),
+    ("finetune ckpt=null model=gpt task.dropuot=1", "objective has no setting 'dropuot'; did you mean 'dropout'?"),
+    ("evaluate", "ckpt must be given: ckpt=RUN"),
+    ("predict ckpt=nowhere", "ckpt=nowhere does not exist; . holds no run"),
+    ("show", "run must be given: ptft show RUN"),
+    ("list modle", "there is no group 'modle'; did you mean 'model'?"),
+    ("check", "expected a command to check, as in ptft check pretrain key=value; found nothing"),
+    (
+        "check pretran",
+        "expected a command to check, as in ptft check pretrain key=value; found 'pretran'; did you mean 'pretrain'?",
+    ),
+    ("pretrain --steps=3", "there is no flag '--steps'; settings have no dashes: steps=3"),
+    ("pretrain --multi-run", "there is no flag '--multi-run'; did you mean '--multirun'?"),
+    ("pretrain --experimental-rerun=x", "there is no flag '--experimental-rerun'; settings have no dashes: experimental-rerun=x"),  # noqa
+    ("pretrain --cfg=jobs", "--cfg needs a value: --cfg=job|hydra|all"),
+    ("pretrain --config-dir=nowhere", "--config-dir=nowhere: there is no such folder"),
+    ("pretrain --config-name=nowhere", "--config-name=nowhere: there is no such file nowhere.yaml"),
+    ("pretrain gpt", "'gpt' sets nothing; settings are written key=value, without spaces around the ="),
+    ("pretrain trainer.steps = 3", "'trainer.steps' sets nothing; settings are written key=value, without spaces around the ="),  # noqa
+    ("pretrain model.dim=${nothing}", "model.dim: Interpolation key 'nothing' not found"),
+    ("pretrain -m --cfg=job", "--multirun and --cfg do not go together: leave out -m to see the configuration"),
+    ("pretrain -m seed=0,one", "seed: expected a whole number, found 'one'"),
+    (
+        "pretrain experiment=bert",
+        "there are no experiments yet: put NAME.yaml into FOLDER/experiment and add --config-dir=FOLDER",
+    ),
+]
+
+
+@pytest.mark.parametrize(("typed", "answer"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
+def test_a_mistake_is_answered_in_one_line(typed, answer, composed, capsys):
+    code = main(typed.split(" "))
+    said = capsys.readouterr()
+    command = typed.split()[0]
+    prefix = f"ptft {command}: " if command in commands() else "ptft: "
+    assert (code, said.err, said.out) == (2, f"{prefix}{answer}\n", "")
+    assert not composed
+    assert not list(Path.cwd().iterdir())
+
+
+def test_all_faults_are_said_at_once(composed, capsys):
+    assert main(["pretrain", "seed=-1", "trainer.batch_size=0", "device=gpu"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["device", "seed", "trainer.batch_size"]
+
+
+IN_OWN_FILES = [
+    ("trainer: {stepz: 3}", "experiment/mine.yaml: there is no setting 'trainer.stepz'; did you mean 'steps'?"),
+    ("optimizer: {lrr: 3}", "optimizer has no setting 'lrr'; did you mean 'lr'?"),
+    ("trainer: {steps: many}", "experiment/mine.yaml: trainer.steps: expected a whole number, found 'many'"),
+    ("trainr: {steps: 3}", "experiment/mine.yaml: there is no setting 'trainr'; did you mean 'trainer'?"),
+    ("defaults: [override /model: gptt]", "model has no option 'gptt'; did you mean 'gpt'?"),
+    (
+        "defaults: [override /task: regress]",
+        "experiment/mine.yaml is not for this command, which has no group 'task'",
+    ),
+    ("trainer: [1", "my/experiment/mine.yaml, line 2: not valid YAML (did not find expected ',' or ']')"),
+    ("a: &a [1]\nb: *a", "my/experiment/mine.yaml, line 3: aliases (*name) are not taken; write the value out"),
+]
+
+
+@pytest.mark.parametrize(("text", "answer"), IN_OWN_FILES, ids=[text for text, _ in IN_OWN_FILES])
+def test_a_mistake_in_an_own_file_is_answered_in_one_line(text, answer, own, composed, capsys):
+    (own / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    assert main(["pretrain", "--config-dir=my", "experiment=mine"]) == 2
+    assert capsys.readouterr().err == f"ptft pretrain: {answer}\n"
+    assert not composed
+
+
+def test_an_experiment_without_its_package_is_told_how_to_begin(own, capsys):
+    (own / "experiment" / "mine.yaml").write_text("defaults: [override model: gpt]\n")
+    assert main(["pretrain", "--config-dir", "my", "experiment=mine"]) == 2
+    assert "begin it with '# @package _global_' and write 'override /model: OPTION'" in capsys.readouterr().err
+
+
+def test_a_command_gets_plain_values_and_what_was_typed(composed):
+    assert main(["pretrain", "model=gpt", "objective=clm", "trainer.steps=3"]) == 0
+    config = composed[0]
+    assert type(config["model"]) is dict and type(config["optimizer"]["betas"]) is list
+    assert config["trainer"]["steps"] == 3
+    assert config["command"] == "pretrain"
+    assert config["argv"] == ["ptft", "pretrain", "model=gpt", "objective=clm", "trainer.steps=3"]
+
+
+def test_each_run_gets_a_folder_of_its_own(composed):
+    for _ in range(2):
+        assert main(["pretrain"]) == 0
+    first, second = (config["run"] for config in composed)
+    assert first.startswith("runs/pretrain-") and second.startswith("runs/pretrain-") and first != second
+    assert not list(Path.cwd().iterdir())  # composing leaves nothing behind
+
+
+def test_a_folder_given_for_the_run_is_taken(composed):
+    assert main(["pretrain", "run=here"]) == 0
+    assert composed[0]["run"] == "here"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["数据/模型", "a=b", "~/x", "#1", "it's", "a(1)", "runs/[x]", "a b", "a,b", "a\\b", "C:\\", "{x}", "x'y\\'z", "100%"],
+)
+def test_odd_paths_are_taken_as_they_are(path, composed):
+    assert main(["pretrain", f"dataset.path={path}", f"run={path}"]) == 0
+    assert composed[0]["dataset"]["path"] == composed[0]["run"] == path
+
+
+@pytest.mark.parametrize("prompt", ["To be, or not to be", "[1,2]", "null", "it's 'fine'", "a=b", "123", "{", "true", ""])
+def test_a_prompt_is_text_whatever_it_looks_like(prompt, ckpt, composed):
+    assert main(["generate", f"ckpt={ckpt}", f"prompt={prompt}"]) == 0
+    assert composed[0]["prompt"] == prompt
+
+
+def test_an_objective_brings_the_model_that_suits_it_and_the_command_line_still_wins(composed):
+    for words in ([], ["objective=clm"], ["objective=clm", "model=gpt_nano"], ["objective=clm", "model=transformer"]):
+        assert main(["pretrain", *words]) == 0
+    models = [(config["model"]["_target_"].rpartition(".")[2], config["model"]["max_length"]) for config in composed]
+    assert models == [("Transformer", 128), ("GPT", 128), ("GPT", 64), ("Transformer", 128)]
+
+
+def test_an_experiment_beats_the_objective_a_preset_beats_it_and_the_command_line_all(own, composed):
+    (own / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [override /objective: clm, override /model: gpt_nano]\n"
+        "trainer: {steps: 70, batch_size: 5, log_every: 7}\n"
+    )
+    assert main(["pretrain", "--config-dir=my", "experiment=mine", "preset=smoke", "trainer.batch_size=6"]) == 0
+    config = composed[0]
+    assert config["objective"]["_target_"].endswith("CLM") and config["model"]["max_length"] == 64
+    assert config["trainer"]["steps"] == 3 and config["trainer"]["batch_size"] == 6
+
+
+@pytest.mark.parametrize("command", [["pretrain"], ["finetune", "ckpt=null", "model=gpt"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("path", sorted((config_dir() / "preset").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_composes_with_every_training_command(command, path, composed):
+    assert main([*command, f"preset={path.stem}"]) == 0
+
+
+def options() -> list[str]:
+    """Every option of every group that the training commands have."""
+    paths = sorted(config_dir().glob("*/*.yaml"))
+    return [f"{path.parent.name}={path.stem}" for path in paths if path.parent.name != "experiment"]
+
+
+@pytest.mark.parametrize("option", options())
+def test_every_option_composes(option, composed):
+    command = ["finetune", "ckpt=null", "model=gpt"] if option.startswith("task=") else ["pretrain"]
+    assert main([*command, option]) == 0
+
+
+def test_finetuning_takes_model_and_tokenizer_from_the_checkpoint(ckpt, composed):
+    saved = yaml.safe_load((ckpt / "checkpoints" / "step-0000000010" / "config.yaml").read_text())
+    assert main(["finetune", f"ckpt={ckpt}"]) == 0
+    assert composed[0]["model"] == saved["model"] and composed[0]["model"]["dim"] == 64
+    assert composed[0]["tokenizer"] == saved["tokenizer"]
+
+
+def test_settings_beside_a_checkpoint_change_what_it_brings(ckpt, composed):
+    assert main(["finetune", f"ckpt={ckpt}/last", "model.dropout=0.2"]) == 0
+    assert composed[0]["model"]["dropout"] == 0.2 and composed[0]["model"]["dim"] == 64
+
+
+def test_a_misspelt_setting_beside_a_checkpoint_is_refused(ckpt, composed, capsys):
+    assert main(["finetune", f"ckpt={ckpt}", "model.dropuot=0.2"]) == 2
+    assert capsys.readouterr().err == "ptft finetune: model has no setting 'dropuot'; did you mean 'dropout'?\n"
+
+
+def test_evaluating_takes_the_task_and_the_data_from_the_checkpoint_too(ckpt, composed):
+    assert main(["evaluate", f"ckpt={ckpt}", "split=valid", "dataset.path=other.csv"]) == 0
+    assert composed[0]["objective"]["dropout"] == 0.3
+    assert composed[0]["dataset"]["path"] == "other.csv" and composed[0]["split"] == "valid"
+
+
+def test_pretraining_goes_on_with_the_model_and_tokenizer_of_its_checkpoint(ckpt, composed):
+    assert main(["pretrain", f"ckpt={ckpt}", "objective=mlm"]) == 0
+    assert composed[0]["model"]["dim"] == 64
+    assert main(["pretrain", f"ckpt={ckpt}", "model=transformer_tiny"]) == 0
+    assert composed[1]["model"]["dim"] != 64
+
+
+def test_from_scratch_a_default_tokenizer_is_trained(composed):
+    assert main(["finetune", "ckpt=null", "model=transformer"]) == 0
+    assert main(["finetune", "ckpt=null", "model=transformer", "tokenizer=byte"]) == 0
+    assert [config["tokenizer"]["_target_"].rpartition(".")[2] for config in composed] == ["BPE", "Byte"]
+
+
+def test_a_checkpoint_named_in_an_own_file_is_filled_in(ckpt, own, composed, capsys):
+    mine = own / "experiment" / "mine.yaml"
+    mine.write_text(f"# @package _global_\nckpt: {ckpt}\nmodel: {{dropout: 0.25}}\n")
+    assert main(["finetune", "--config-dir=my", "experiment=mine"]) == 0
+    assert composed[0]["model"]["dim"] == 64 and composed[0]["model"]["dropout"] == 0.25
+    mine.write_text(f"# @package _global_\nckpt: {ckpt}\nmodel: {{dropuot: 0.25}}\n")
+    assert main(["finetune", "--config-dir=my", "experiment=mine"]) == 2
+    assert capsys.readouterr().err == "ptft finetune: model has no setting 'dropuot'; did you mean 'dropout'?\n"
+
+
+def test_the_model_of_a_checkpoint_is_shown_by_cfg(ckpt, composed, capsys):
+    assert main(["finetune", f"ckpt={ckpt}", "--cfg=job"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["dim"] == 64
+    assert not composed
+
+
+def hostile(ckpt: Path, text: str) -> None:
+    (ckpt / "checkpoints" / "step-0000000010" / "config.yaml").write_text(text)
+
+
+def test_a_checkpoint_cannot_read_the_environment(ckpt, composed, capsys, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    hostile(ckpt, 'model: {_target_: a.b, name: "${oc.env:SECRET}"}\ntokenizer: {_target_: a.b}')
+    assert main(["finetune", f"ckpt={ckpt}"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "ptft finetune: model.name must be given: model.name=VALUE\n"
+    assert "hunter2" not in said.out and not composed
+
+
+@pytest.mark.parametrize("text", ["model: {defaults: [/hydra/launcher: basic]}", "model: 3", "model: [1]"])
+def test_a_checkpoint_cannot_bring_more_than_settings(ckpt, composed, capsys, text):
+    hostile(ckpt, text)
+    assert main(["finetune", f"ckpt={ckpt}"]) == 4
+    assert "model is not a plain mapping of settings" in capsys.readouterr().err
+
+
+def test_a_checkpoint_does_not_say_whom_to_trust(ckpt, composed):
+    hostile(ckpt, "trusted_modules: [evil]\nmodel: {_target_: evil.Net}\ntokenizer: {_target_: a.b}")
+    assert main(["finetune", f"ckpt={ckpt}"]) == 0
+    assert composed[0]["trusted_modules"] == []
+
+
+def test_the_saved_configuration_starts_the_same_run_again(composed):
+    assert main(["pretrain", "objective=clm", "trainer.steps=7", "model.hidden=${model.dim}", "seed=3"]) == 0
+    Path("saved").mkdir()
+    Path("saved/config.yaml").write_text(composed[0]["saved"])
+    assert main(["pretrain", "--config-dir=saved", "--config-name=config"]) == 0
+    first, again = composed
+    assert again["saved"] == first["saved"]
+    changing = {"run", "argv"}
+    assert {key: value for key, value in first.items() if key not in changing} == {
+        key: value for key, value in again.items() if key not in changing
+    }
+    assert OF_ONE_LAUNCH.items() <= yaml.safe_load(first["saved"]).items()
+
+
+def test_what_comes_from_the_environment_is_used_but_not_saved(composed, monkeypatch):
+    monkeypatch.setenv("PLACE", "/private")
+    assert main(["pretrain", "dataset.path=${oc.env:PLACE}/corpus.txt", "tokenizer.vocab_size=${model.dim}"]) == 0
+    assert composed[0]["dataset"]["path"] == "/private/corpus.txt"
+    assert yaml.safe_load(composed[0]["saved"])["dataset"]["path"] == "${oc.env:PLACE}/corpus.txt"
+    assert yaml.safe_load(composed[0]["saved"])["tokenizer"]["vocab_size"] == 128
+
+
+def test_what_comes_from_the_environment_at_second_hand_is_not_saved_either(composed, monkeypatch):
+    monkeypatch.setenv("PLACE", "/private")
+    words = ["dataset.path=${oc.env:PLACE}", "dataset.valid_path=${dataset.path}/valid.txt"]
+    assert main(["pretrain", *words]) == 0
+    assert composed[0]["dataset"]["valid_path"] == "/private/valid.txt"
+    assert "/private" not in composed[0]["saved"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(DataError, 3), (CheckpointError, 4), (Diverged, 5), (MachineError, 6), (Stopped, 75)],
+)
+def test_each_kind_of_error_has_its_exit_code(error, code, composed, outcome, capsys):
+    outcome["error"] = error("row 7 is no good")
+    assert main(["pretrain"]) == code
+    assert capsys.readouterr().err == "ptft pretrain: row 7 is no good\n"
+
+
+def test_a_traceback_is_shown_on_demand(composed, outcome, capsys, monkeypatch):
+    monkeypatch.setenv("PTFT_TRACEBACK", "1")
+    outcome["error"] = DataError("row 7 is no good")
+    assert main(["pretrain"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback_and_exits_with_1(composed, outcome, capsys):
+    outcome["error"] = ZeroDivisionError("oops")
+    assert main(["pretrain"]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said and said.endswith("ptft pretrain: internal error: ZeroDivisionError: oops\n")
+
+
+def test_check_composes_the_command_it_checks(composed):
+    assert main(["check", "finetune", "ckpt=null", "model=gpt", "trainer.steps=2"]) == 0
+    assert composed[0]["command"] == "finetune" and composed[0]["run"] is None
+    assert composed[0]["argv"][:3] == ["ptft", "check", "finetune"]
+
+
+def test_show_and_list_take_a_bare_word(composed, capsys):
+    assert main(["show", "runs/bert"]) == 0
+    assert composed[0]["run"] == "runs/bert"
+    assert main(["list", "objective"]) == 0
+    said = capsys.readouterr().out
+    assert "mlm" in said and "clm" in said and "adamw" not in said
+
+
+def test_list_shows_every_group_and_the_users_own_options(own, capsys):
+    (own / "model").mkdir()
+    (own / "model" / "mine.yaml").write_text("# The one from our lab\n_target_: mylab.Net\n")
+    assert main(["list", "--config-dir=my"]) == 0
+    said = capsys.readouterr().out
+    assert "The one from our lab" in said and "adamw" in said and "cosine" in said
+
+
+def test_help_of_a_command_lists_choices_settings_and_their_meaning(composed, capsys):
+    assert main(["pretrain", "--help", "model=gpt"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(commands()["pretrain"])
+    assert "*gpt " in said and " transformer " in said
+    assert "trainer.steps=null" in said and "stop after so many optimizer steps" in said
+    assert not composed
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_has_help(command, composed, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"usage: ptft {command}" in capsys.readouterr().out
+
+
+def test_every_shared_setting_says_what_it_means():
+    for path in [*config_dir().glob("*.yaml"), *(config_dir() / "trainer").glob("*.yaml")]:
+        said = comments(path)
+        settings = yaml.safe_load(path.read_text()) or {}
+        silent = [name for name, value in settings.items() if not isinstance(value, dict) and name not in said]
+        assert [name for name in silent if name != "defaults"] == [], path
+
+
+def test_the_yaml_defaults_are_those_of_the_types():
+    from dataclasses import asdict
+
+    from ptft.schema import Settings
+
+    assert yaml.safe_load((config_dir() / "trainer" / "default.yaml").read_text()) == asdict(Settings())
+
+
+def test_overview_and_version(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said and text in said for name, text in commands().items())
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ptft {__version__}\n"
+    assert main([]) == 2
+
+
+COMPLETIONS = [
+    ("ptft f", ["finetune"]),
+    ("ptft check fi", ["finetune"]),
+    ("ptft list opt", ["optimizer"]),
+    ("ptft pretrain objective=m", ["objective=mlm"]),
+    ("ptft check pretrain objective=m", ["objective=mlm"]),
+    ("ptft pretrain model=gpt model.dr", ["model.dropout="]),
+    ("ptft finetune ckpt=some", ["ckpt=some_run/"]),
+    ("ptft show some", ["some_run/"]),
+    ("ptft nonsense x", []),
+    ("ptft pretrain model=nonsense {", []),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), COMPLETIONS, ids=[line for line, _ in COMPLETIONS])
+def test_the_shell_completes(line, words, composed, capsys, monkeypatch):
+    Path("some_run").mkdir()
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    main(["-sc", "query=bash"])
+    assert capsys.readouterr().out.split() == words
+
+
+def test_the_completion_script_is_for_ptft(composed, capsys):
+    assert main(["-sc", "install=bash"]) == 0
+    assert "ptft" in capsys.readouterr().out
+
+
+def test_flags_may_have_their_value_beside_or_behind_them():
+    for words in (["--config-dir", "my"], ["--config-dir=my"], ["-cd", "my"]):
+        assert parse("pretrain", words).flags == {"--config-dir": "my"}
+
+
+IMPORTS = [
+    (["--help"], ["torch", "hydra", "omegaconf", "yaml"]),
+    (["pretrian"], ["torch", "hydra", "omegaconf", "yaml"]),
+    (["pretrain", "--help"], ["torch"]),
+    (["pretrain", "optimizer.lrr=1"], ["torch"]),
+    (["pretrain", "trainer.batch_size=0"], ["torch"]),
+    (["finetune"], ["torch"]),
+    (["list"], ["torch"]),
+]
+
+
+@pytest.mark.parametrize(("words", "heavy"), IMPORTS, ids=[" ".join(words) for words, _ in IMPORTS])
+def test_nothing_heavy_is_imported_to_answer_a_question_or_a_mistake(words, heavy, tmp_path):
+    program = f"import sys; from ptft.cli import main; main({words}); print(*sys.modules, file=sys.stderr)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert not set(heavy) & set(ran.stderr.split())
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    program = "from ptft.cli import main; raise SystemExit(main(['pretrain', '--help']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -1,0 +1,205 @@
+"""A run that was stopped and went on, and the same run in other pieces, are the same run to the last bit."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ptft import records
+from ptft.errors import Stopped
+from ptft.locate import locate
+from ptft.logs import Console
+
+MODEL = ("model.dim=16", "model.heads=2", "model.hidden=32", "model.max_length=48", "tokenizer=byte")
+# rows 30 and 6 rows a step: an epoch is 5 steps
+TRAINER = (
+    "trainer.steps=8",
+    "trainer.train_rows=30",
+    "trainer.eval_every=3",
+    "trainer.eval_batches=2",
+    "trainer.save_every=null",
+    "trainer.log_every=1",
+    "trainer.ema=0.9",
+    "device=cpu",
+)
+STEPS = {1: ("trainer.batch_size=6",), 3: ("trainer.batch_size=2", "trainer.accumulate=3")}
+TUNINGS = {
+    "full": ("tuning=full", "tuning.layer_decay=0.7"),
+    "frozen": ("tuning=frozen", "tuning.blocks=1"),
+    "gradual": ("tuning=gradual", "tuning.every=2"),
+    "lora": ("tuning=lora", "tuning.rank=2"),
+}
+STOPS = {"mid-epoch": 2, "epoch end": 5, "epoch two": 7}
+PACE = {"tokens_per_second", "samples_per_second", "seconds_left"}
+
+
+def command(objective: str, data) -> tuple[str, ...]:
+    """The words that train for an objective from scratch."""
+    causal, both = ("model=gpt", "model.layers=2"), ("model=transformer_tiny",)
+    finetune = ("finetune", "ckpt=null")
+    words = {
+        "mlm": ("pretrain", "objective=mlm", *both, *data.text),
+        "clm": ("pretrain", "objective=clm", *causal, *data.text),
+        "classify": (*finetune, "task=classify", *both, *data.classes),
+        "regress": (*finetune, "task=regress", *both, *data.numbers),
+        "generate": (*finetune, "task=generate", "objective.max_tokens=2", *causal, *data.pairs),
+    }
+    return *words[objective], *MODEL
+
+
+class Interrupting(Console):
+    """A console that sends SIGTERM to its own process when training reaches a moment."""
+
+    def __init__(self, moment: str, step: int = 0):
+        super().__init__(0, stream=io.StringIO())
+        self.moment, self.at = moment, step
+
+    def interrupt(self, moment: str, step: int) -> None:
+        if (moment, step) == (self.moment, self.at):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def start(self, title, rows):
+        super().start(title, rows)
+        self.interrupt("start", 0)
+
+    def step(self, step, values):
+        super().step(step, values)
+        self.interrupt("step", step)
+
+    def evaluation(self, step, split, scores):
+        super().evaluation(step, split, scores)
+        self.interrupt(split, step)
+
+
+def history(run: Path) -> list[dict]:
+    """All that was measured, but for how fast it went."""
+    return [{name: value for name, value in row.items() if name not in PACE} for row in records.metrics(run)]
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """The files of the last checkpoint, but for what names the run."""
+    files = (path for path in locate(f"{run}/last").rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {path.name: path.read_bytes() for path in files}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert history(one) == history(other)
+    first, second = content(one), content(other)
+    assert {"model.safetensors", "optim.safetensors", "ema.safetensors", "state.json"} <= first.keys()
+    assert [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)] == []
+    assert (one / "scores.json").read_bytes() == (other / "scores.json").read_bytes()
+
+
+CHOSEN = [
+    ("mlm", "full", 0, 3, "mid-epoch"),
+    ("mlm", "lora", 2, 1, "epoch two"),
+    ("clm", "full", 2, 3, "epoch two"),
+    ("clm", "gradual", 0, 1, "epoch end"),
+    ("classify", "frozen", 0, 1, "epoch two"),
+    ("classify", "lora", 0, 3, "mid-epoch"),
+    ("regress", "gradual", 0, 3, "epoch two"),
+    ("generate", "lora", 0, 1, "epoch end"),
+]
+# every pair of two choices occurs
+REST = [
+    (objective, tuning, 2 * (number % 2), (1, 3)[number // 2 % 2], stop)
+    for number, (objective, tuning, stop) in enumerate(
+        itertools.product(("mlm", "clm", "classify", "regress", "generate"), TUNINGS, STOPS)
+    )
+]
+CASES = [*CHOSEN, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST if case not in CHOSEN)]
+
+
+@pytest.mark.parametrize(("objective", "tuning", "workers", "accumulate", "stop"), CASES)
+def test_a_run_stopped_by_a_signal_goes_on_to_the_bit(objective, tuning, workers, accumulate, stop, train, data, tmp_path):
+    words = *command(objective, data), *TUNINGS[tuning], *TRAINER, *STEPS[accumulate]
+    whole = train(tmp_path / "whole", *words, "trainer.workers=0")
+    with pytest.raises(Stopped, match="resume=auto"):
+        train(tmp_path / "parts", *words, f"trainer.workers={workers}", console=Interrupting("step", STOPS[stop]))
+    assert locate(f"{tmp_path}/parts/last").name == f"step-{STOPS[stop]:010d}"
+    parts = train(tmp_path / "parts", *words, f"trainer.workers={2 - workers}", resume="auto")
+    assert_same_run(whole, parts)
+
+
+@pytest.mark.parametrize(("moment", "step", "saved"), [("start", 0, 0), ("valid", 3, 3), ("valid_ema", 6, 6)])
+def test_a_signal_before_the_first_step_and_around_evaluations_costs_nothing(moment, step, saved, train, data, tmp_path):
+    words = *command("classify", data), *TRAINER, *STEPS[1]
+    whole = train(tmp_path / "whole", *words)
+    with pytest.raises(Stopped):
+        train(tmp_path / "parts", *words, console=Interrupting(moment, step))
+    assert locate(f"{tmp_path}/parts/last").name.startswith(f"step-{saved:010d}")
+    assert_same_run(whole, train(tmp_path / "parts", *words, resume="auto"))
+
+
+def test_a_run_stopped_at_every_step_goes_on_to_the_bit(train, data, tmp_path):
+    words = *command("mlm", data), *TRAINER, *STEPS[1], "trainer.steps=4"
+    whole = train(tmp_path / "whole", *words)
+    for step in (1, 2, 3):
+        with pytest.raises(Stopped):
+            train(tmp_path / "parts", *words, resume="auto", console=Interrupting("step", step))
+    assert_same_run(whole, train(tmp_path / "parts", *words, resume="auto"))
+
+
+def test_sigterm_from_outside_saves_and_exits_75_and_the_run_goes_on_to_the_bit(train, cli, data, tmp_path):
+    words = [*command("clm", data), *TRAINER, *STEPS[1], "trainer.steps=400", "trainer.eval_every=200"]
+    program = "import sys, torch; torch.set_num_threads(1); from ptft.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = [sys.executable, "-c", program, *words, f"run={tmp_path / 'parts'}"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "parts" / "metrics.jsonl").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode == 75, errors
+    assert "resume=auto" in errors.splitlines()[-1]
+    assert 1 <= records.metrics(tmp_path / "parts")[-1]["step"] < 400
+    assert cli(*words, f"run={tmp_path / 'parts'}", "resume=auto").code == 0
+    assert_same_run(train(tmp_path / "whole", *words), tmp_path / "parts")
+
+
+def test_the_same_command_twice_is_the_same_run_and_another_seed_is_another(train, data, tmp_path):
+    words = *command("mlm", data), *TRAINER, *STEPS[1], "trainer.steps=3"
+    one, two = (train(tmp_path / name, *words) for name in ("one", "two"))
+    assert_same_run(one, two)
+    other = train(tmp_path / "other", *words, "seed=1")
+    assert content(other)["model.safetensors"] != content(one)["model.safetensors"]
+
+
+def test_the_number_of_workers_changes_nothing(train, data, tmp_path):
+    words = *command("mlm", data), *TRAINER, *STEPS[3]
+    runs = [train(tmp_path / str(workers), *words, f"trainer.workers={workers}") for workers in (0, 1, 2)]
+    for run in runs[1:]:
+        assert history(run) == history(runs[0])
+        assert content(run)["model.safetensors"] == content(runs[0])["model.safetensors"]
+
+
+@pytest.mark.parametrize("objective", ["mlm", "clm", "classify", "regress", "generate"])
+def test_accumulating_small_batches_equals_the_big_one(objective, train, compose, data, tmp_path):
+    plain = "model.dropout=0", "optimizer=sgd", "optimizer.lr=0.5", "schedule=constant", "trainer.clip=null"
+    words = *command(objective, data), *plain, "trainer.steps=1", "trainer.eval_batches=1", "trainer.log_every=1"
+    # only its heads drop features of tasks
+    words += ("objective.dropout=0",) if objective in ("classify", "regress") else ()
+    settings = compose(*words)["trainer"]
+    states, losses = [], []
+    for size, times in ((12, 1), (6, 2), (4, 3), (1, 12)):
+        trainer = {**settings, "batch_size": size, "accumulate": times}
+        run = train(tmp_path / str(size), *words, trainer=trainer)
+        states.append(load_file(locate(f"{run}/last") / "model.safetensors"))
+        losses.append(records.metrics(run)[0]["loss"])
+    start = train(tmp_path / "start", *words, "optimizer.lr=1e-30", trainer={**settings, "batch_size": 12})
+    before = load_file(locate(f"{start}/last") / "model.safetensors")
+    assert losses[1:] == pytest.approx([losses[0]] * 3, rel=1e-6)
+    moved = max((states[0][name] - before[name]).abs().max().item() for name in before)
+    assert moved > 1e-3
+    for state in states[1:]:
+        for name, value in state.items():
+            torch.testing.assert_close(value, states[0][name], rtol=1e-6, atol=1e-6 * moved)
