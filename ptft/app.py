@@ -49,6 +49,8 @@ def run(command: str, words: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"ptft {command}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # cli knows what that means
+        raise
     except Exception as error:
         return report(command, error)
 
@@ -107,7 +109,7 @@ def _check_own_files(arguments: Arguments) -> None:
         return
     if not Path(folder).is_dir():
         raise UserError(f"--config-dir={folder}: there is no such folder")
-    for group in (".", *groups([config_dir()]), "experiment"):
+    for group in (".", *groups([config_dir()])):
         for path in sorted((Path(folder) / group).glob("*.yaml")):
             read_yaml(path)
 
@@ -186,12 +188,11 @@ class Job:
         folder = self.folder / str(number)
         try:
             score = self._run(config, folder, overrides)
-        except Stopped as stopped:
-            report(self.command, stopped)
-            raise SystemExit(stopped.exit_code) from stopped
         except Exception as error:
             report(f"{self.command}, job {number} ({' '.join(overrides)})", error)
             sweep.record(folder, overrides, None, f"{type(error).__name__}: {error}")
+            if isinstance(error, Stopped):
+                raise SystemExit(error.exit_code) from error
             return None
         sweep.record(folder, overrides, score, None)
         return score[1] if score else None

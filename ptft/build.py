@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,14 +24,16 @@ from ptft.data.loader import Loader
 from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
 from ptft.duration import duration
-from ptft.errors import CheckpointError, UserError
+from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, saved_config
-from ptft.loop import seed_step
+from ptft.loop import evaluate, seed_step
 from ptft.objective import Objective
 from ptft.state import Report, load_heads, load_model
 from ptft.training import Training
 from ptft.tuning import top_names
 
+# settings of a model that leave the shape and the meaning of its weights as they are
+FREE = {"dropout", "max_length", "init_std"}
 BETTER = {"causal": "; use model=gpt", "bidirectional": "; use model=transformer"}
 
 
@@ -92,6 +95,26 @@ def check(config: dict) -> None:
             f"objective {objective.__name__} needs {wants}, and dataset {dataset.__name__} holds "
             f"{' or '.join(target or 'text without labels' for target in dataset.targets)}; choose another dataset"
         )
+    if config["ckpt"]:
+        _check_inherited(config, saved_config(locate(config["ckpt"])))
+
+
+def _check_inherited(config: dict, saved: dict) -> None:
+    """Refuse a tokenizer or a model beside `ckpt` other than those its weights were trained with."""
+    if config["tokenizer"] != saved.get("tokenizer"):
+        raise UserError(f"tokenizer: ckpt={config['ckpt']} brings its own; leave tokenizer out, or ckpt")
+    if (config.get("ckpt_load") or {}).get("allow_partial"):
+        return
+    given, known = config["model"], saved.get("model") or {}
+    shared = (given.keys() & known.keys()) - FREE
+    changed = {name: known[name] for name in sorted(shared) if given[name] != known[name]}
+    told = [f"{_setting(name)} is {old} in the checkpoint and {given[name]} here" for name, old in changed.items()]
+    if told:
+        raise UserError(f"ckpt={config['ckpt']}: {', '.join(told)}; ckpt_load.allow_partial=true loads what fits")
+
+
+def _setting(name: str) -> str:
+    return "model" if name == "_target_" else f"model.{name}"
 
 
 def stage(config: dict, own: Path | None = None, prepare: bool = True, report: Callable | None = None) -> Stage:
@@ -114,14 +137,29 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     model = resolve.resolve("model", config["model"], facts, trusted)
     kind = resolve.find("objective", config["objective"], trusted)
     if prepare:
-        length = text_length(dataset, model, kind)
-        dataset.prepare(tokenizer, length, kind.target, labels=facts.get("labels"), report=report)
+        encode = partial(dataset.prepare, tokenizer, text_length(dataset, model, kind), kind.target, report=report)
+        starts = "ckpt_load" in config and own is None
+        goes_on &= _encode(dataset, encode, facts.get("labels"), must_be_known=not starts)
         facts.update(dataset.facts)
     seed_step(config["seed"], "heads")
     objective = resolve.resolve("objective", config["objective"], {**facts, "model": model}, trusted)
     landed = _load(objective, source, config.get("ckpt_load"), goes_on) if source else None
     precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
     return Stage(config, dataset, tokenizer, objective.to(device), device, precision, source, landed)
+
+
+def _encode(dataset, encode: Callable, known: list[str] | None, must_be_known: bool) -> bool:
+    """Encode the data; returns whether a head for the `known` classes serves it. Raises DataError where it must."""
+    if must_be_known or known is None:
+        encode(labels=known)
+        return True
+    encode(labels=None)
+    if not set(dataset.facts["labels"]) <= set(known):
+        dataset.notes.append("the data has other classes than the checkpoint's head: the head starts fresh")
+        return False
+    if dataset.facts["labels"] != known:
+        encode(labels=known)
+    return True
 
 
 def text_length(dataset, model: torch.nn.Module, objective: type[Objective]) -> int:
@@ -196,6 +234,15 @@ def _in_steps(value, steps: int, per_epoch: float, name: str) -> int | None:
         return None if value is None else max(1, duration(value, steps, per_epoch, name))
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def check_best(objective: Objective, valid: Loader | None, settings: SimpleNamespace) -> None:
+    """Refuse, before the first step, to choose weights by a score that no evaluation gives. Raises UserError."""
+    if valid is None or settings.best == objective.score:
+        return
+    known = evaluate(objective, valid, SimpleNamespace(**{**vars(settings), "eval_batches": 1, "samples": 0})).scores
+    if settings.best not in known:
+        raise UserError(f"trainer.best={settings.best}: there is no such score{did_you_mean(settings.best, known)}")
 
 
 def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:

@@ -30,6 +30,7 @@ from ptft.errors import CheckpointError, Diverged, MachineError
 from ptft.exactjson import dump, load
 from ptft.manifest import GROUPS, MANIFEST, MIB, SCHEMA, digest, manifests, proven, read_file, read_manifest, seal
 
+WEIGHTS = {name for group, name in GROUPS.items() if group != "optimizer"}  # what must be finite
 HEADER_LIMIT = 16 * MIB
 MARGIN = 1.05  # of free space beyond the tensors, for headers and the file system
 # schema -> what turns a state of that schema into one of the next
@@ -50,11 +51,11 @@ def save(
 
     tensors: group (model, objective, tuning, optimizer, ema) -> name -> tensor; empty groups leave no file. assets:
     content of tokenizer.json, labels.json, data.json. identity: run_id, and hashes of what must not change. Raises
-    Diverged where a tensor is not finite, MachineError where the disk refuses; either way nothing is left behind.
+    Diverged where a weight is not finite, MachineError where the disk refuses; either way nothing is left behind.
     """
     groups = {GROUPS[group]: _unshared(named) for group, named in tensors.items() if named}
     for name, (named, _) in groups.items():
-        if culprit := _not_finite(named):
+        if name in WEIGHTS and (culprit := _not_finite(named)):
             raise Diverged(f"step {step}: {culprit} in {name} is not finite: no checkpoint is written")
     texts = {"state.json": dump(state), "config.yaml": config.encode(), **{f"assets/{n}": c for n, c in assets.items()}}
     needed = sum(t.nbytes for named, _ in groups.values() for t in named.values()) + sum(map(len, texts.values()))
@@ -125,25 +126,19 @@ def _nothing_left_behind(temporary: Path, needed: int) -> Iterator[None]:
 
 
 def _write(folder: Path, groups: Mapping[str, tuple], texts: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    """Write every file; each is flushed and hashed, while still in memory, as the next ones are written."""
+    """Write every file, then flush and hash them all at once, while they are still in memory."""
     mode = folder.stat().st_mode & 0o666  # what the umask leaves of 0666: safetensors does not ask it
+    for name, (named, aliases) in groups.items():
+        save_file(named, folder / name, {"aliases": json.dumps(aliases)} if aliases else None)
+        os.chmod(folder / name, mode)
+    for name, content in texts.items():
+        (folder / name).write_bytes(content)
+    names = [*groups, *texts]
     with ThreadPoolExecutor() as pool:
-        flushed, entries = [], {}
-
-        def settle(name: str) -> None:
-            flushed.append(pool.submit(sync, folder / name))
-            entries[name] = pool.submit(_entry, folder / name)
-
-        for name, (named, aliases) in groups.items():
-            save_file(named, folder / name, {"aliases": json.dumps(aliases)} if aliases else None)
-            os.chmod(folder / name, mode)
-            settle(name)
-        for name, content in texts.items():
-            (folder / name).write_bytes(content)
-            settle(name)
-        for future in flushed:
-            future.result()
-        return {name: entry.result() for name, entry in entries.items()}
+        flushed = pool.map(sync, [folder / name for name in names])
+        entries = pool.map(_entry, [folder / name for name in names])
+        list(flushed)
+        return dict(zip(names, entries, strict=True))
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -171,7 +166,7 @@ def read(path: Path, group: str, like: Mapping[str, Tensor] | None = None, level
     found = _load(path, name, manifest, level) if name in manifest["files"] else {}
     if like is not None:
         _check_alike(path / name, found, like)
-    if culprit := _not_finite(found):
+    if name in WEIGHTS and (culprit := _not_finite(found)):
         raise CheckpointError(f"{path / name}: {culprit} is not finite")
     return found
 

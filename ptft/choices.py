@@ -66,10 +66,11 @@ def known_settings(group_names: Iterable[str], target: str) -> set[str]:
     """The settings that the shipped YAML files give to the class `target`; empty where none of them names it."""
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
     found: set[str] = set()
     for group in group_names:
         for path in (config_dir() / group).glob("*.yaml"):
-            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            settings = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
             if isinstance(settings, dict) and settings.get("_target_") == target:
                 found |= settings.keys() - {"defaults"}
     return found

@@ -89,7 +89,7 @@ def _no_setting(fault: OmegaConfBaseException, command: str) -> str:
     """A setting that does not exist; the same name elsewhere is a likelier cure than a similar one here."""
     full_key, key, parent = str(fault.full_key), str(fault.key), fault.parent_node
     head = full_key.partition(".")[0]
-    if head == key and key in {*groups([config_dir()]), "experiment"}:
+    if head == key and key in groups([config_dir()]):
         return _no_group(key, command)
     if not isinstance(parent, DictConfig):
         return f"{full_key.removesuffix('.' + key)} has no settings of its own, such as '{key}'"
@@ -102,8 +102,6 @@ def _no_setting(fault: OmegaConfBaseException, command: str) -> str:
 
 
 def _no_group(group: str, command: str) -> str:
-    if group == "experiment":
-        return "there are no experiments yet: put NAME.yaml into FOLDER/experiment and add --config-dir=FOLDER"
     other = SAME_SLOT.get(group)
     return f"{command} has no group '{group}'" + (f"; did you mean {other}=NAME?" if other else "")
 

@@ -34,7 +34,7 @@ def fill(config: DictConfig) -> None:
     parts = [part for part in PARTS if PLACEHOLDER in (config.get(part) or {})]
     if not parts:
         return
-    if not config.get("ckpt"):
+    if config.get("ckpt") is None:
         raise UserError(f"{parts[-1]} must be given: {parts[-1]}=NAME (without ckpt there is none to take over)")
     saved = _saved(config.ckpt)
     for part in parts:

@@ -46,7 +46,7 @@ def fit(training, train, valid, schedule, run, settings) -> None:
     """
     progress, objective = training.progress, training.objective
     forward = torch.compile(objective) if settings.compile else objective
-    batches = train.batches(progress.step * settings.batch_size * settings.accumulate)
+    batches = train.batches(progress.samples)
     training.tuning.train_mode(objective)
     while True:
         better = _evaluate_if_due(training, valid, run, settings)
@@ -68,7 +68,9 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
     training.tuning.advance(fraction)
     loss, count = _accumulate(training, forward, islice(batches, settings.accumulate), settings)
     norm = _finish_gradients(training, count, settings.clip)
-    if math.isfinite(loss) and (math.isfinite(norm) or training.scaler):
+    # a scale that is too large overflows fp16 now and then: the scaler skips the step and lowers it
+    overflow = training.scaler and training.scaler.get_scale() >= 1
+    if math.isfinite(loss) and (math.isfinite(norm) or overflow):
         _update(training, fraction)
         progress.bad = 0
         progress.loss, progress.count = progress.loss + loss, progress.count + count
@@ -76,6 +78,7 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
         _not_finite(training, train, run, settings, loss, norm)
     optimizer.zero_grad(set_to_none=True)
     progress.step += 1
+    progress.samples += settings.batch_size * settings.accumulate
     if due(settings.log_every, progress.step, settings.steps):
         _log(training, run, norm)
 
@@ -122,8 +125,9 @@ def _not_finite(training, train, run, settings, loss: float, norm: float) -> Non
     """Report a step whose loss or gradient is not finite, and do what `trainer.nonfinite` says."""
     progress = training.progress
     progress.bad += 1
-    samples = settings.batch_size * settings.accumulate
-    rows = train.rows_at(progress.step * samples, samples)
+    if training.scaler:
+        training.scaler.update()
+    rows = train.rows_at(progress.samples, settings.batch_size * settings.accumulate)
     run.bad_batch(progress.step, rows, {"loss": loss, "grad_norm": norm})
     what = f"step {progress.step}: loss {loss:.4g}, gradient norm {norm:.4g} (rows in bad_batches.jsonl)"
     if settings.nonfinite == "stop" or progress.bad >= BAD_STEPS_ALLOWED:
@@ -139,9 +143,9 @@ def _roll_back(training, run) -> None:
     if latest is None:
         raise Diverged("training diverged before its first checkpoint: nothing to roll back to; lower optimizer.lr")
     progress = training.progress
-    step, bad = progress.step, progress.bad
+    step, samples, bad = progress.step, progress.samples, progress.bad
     training.restore(latest)
-    progress.step, progress.bad = step, bad
+    progress.step, progress.samples, progress.bad = step, samples, bad
 
 
 def _evaluate_if_due(training, valid, run, settings) -> bool:
@@ -162,17 +166,18 @@ def _evaluate_if_due(training, valid, run, settings) -> bool:
 
 
 def _evaluate_all(training, valid, run, settings) -> dict[str, float]:
-    """Score the weights, and their running average beside them, on the validation split."""
+    """Score the weights, and their running average beside them, on the validation split; a stop leaves no half of it."""
     objective = training.objective
+    found: dict[str, Evaluation] = {}
     with run.pause():
-        found = evaluate(objective, valid, settings, stop=lambda: run.stop)
-    run.evaluated(training.progress.step, "valid", found)
-    if training.average:
-        with run.pause(), training.average.swap():
-            averaged = evaluate(objective, valid, settings, stop=lambda: run.stop)
-        run.evaluated(training.progress.step, "valid_ema", averaged)
+        found["valid"] = evaluate(objective, valid, settings, stop=lambda: run.stop)
+        if training.average:
+            with training.average.swap():
+                found["valid_ema"] = evaluate(objective, valid, settings, stop=lambda: run.stop)
+    for split, evaluation in found.items():
+        run.evaluated(training.progress.step, split, evaluation)
     training.tuning.train_mode(objective)
-    return found.scores
+    return found["valid"].scores
 
 
 @torch.no_grad()
@@ -198,7 +203,7 @@ def evaluate(
         _add(sums, {"loss": (output.loss, output.count), **output.means})
         for metric in metrics.values():
             metric.update(output.prediction, output.target)
-        if index == 0:
+        if index == 0 and settings.samples:
             samples = objective.samples(batch, output)[: settings.samples]
     means = {name: total / count if count else math.nan for name, (total, count) in sums.items()}
     return _evaluation(objective, means, metrics, samples)

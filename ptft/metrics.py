@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -63,12 +64,24 @@ def _balanced_accuracy(num_classes: int) -> Metric:
 
 
 def regression() -> dict[str, Metric]:
-    """Metrics of one predicted number, updated with predictions [B] and targets [B]."""
-    from torchmetrics import MeanAbsoluteError, MeanSquaredError, R2Score
+    """Metrics of one predicted number, updated with predictions [B] and targets [B]. r2: not a number for a single row."""
+    from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
     return {
         "mse": MeanSquaredError(),
         "rmse": MeanSquaredError(squared=False),
         "mae": MeanAbsoluteError(),
-        "r2": R2Score(),
+        "r2": _r2(),
     }
+
+
+def _r2() -> Metric:
+    from torchmetrics import R2Score
+
+    class R2(R2Score):
+        """The share of the variance that is explained; torchmetrics refuses a single row."""
+
+        def compute(self) -> Tensor:
+            return super().compute() if self.total > 1 else self.residual.new_tensor(math.nan)
+
+    return R2()

@@ -53,9 +53,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
     """The settings that differ and are not harmless: dotted name -> "old -> new"."""
     old, new = _flat(before), _flat(now)
     differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    return {
-        name: f"{old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in differing if name not in HARMLESS
-    }
+    return {name: f"{old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in differing if name not in HARMLESS}
 
 
 def check_config(resumed: Path, config: str, allow: Collection[str]) -> list[str]:

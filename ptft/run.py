@@ -6,17 +6,15 @@ RUN/: .lock run.json config.yaml metrics.jsonl scores.json samples/ tables/ tens
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from torch import Tensor
 
-from ptft import __version__, checkpoint, resume
+from ptft import checkpoint, resume
 from ptft.durable import refusals, replace
 from ptft.events import TensorBoard
 from ptft.exactjson import dump
@@ -24,6 +22,7 @@ from ptft.journal import Journal, plain
 from ptft.lock import Lock
 from ptft.logs import Console
 from ptft.manifest import newest, read_manifest
+from ptft.origin import origin
 from ptft.records import read_json
 from ptft.retention import point, retire, sweep
 from ptft.stopping import StopSignals
@@ -75,13 +74,13 @@ class Run:
         folder = Path(folder)
         run = cls(folder, _take(folder), config, keep_last, console)
         try:
-            run._start(list(argv), resuming, allow, parent)
+            run._start(argv, resuming, allow, parent)
         except BaseException:
             run.close()
             raise
         return run
 
-    def _start(self, argv: list[str], resuming: bool, allow: Collection[str], parent: Path | None) -> None:
+    def _start(self, argv: Sequence[str], resuming: bool, allow: Collection[str], parent: Path | None) -> None:
         if resuming:
             self._resume(allow)
         else:
@@ -89,7 +88,7 @@ class Run:
         for folder in (self.folder, self.checkpoints):
             sweep(folder)
         if self.resumed is None:
-            replace(self.folder / "run.json", dump(self._birth(argv, parent)))
+            replace(self.folder / "run.json", dump(origin(self.run_id, argv, parent)))
         replace(self.folder / "config.yaml", self.config.encode())
         point(self.checkpoints, self.run_id)
 
@@ -117,23 +116,6 @@ class Run:
         for name, before in manifest["environment"].items():
             if now.get(name) != before:
                 self.note(f"resumed with {name} {before} -> {now.get(name)}: the last bits of results may differ")
-
-    def _birth(self, argv: list[str], parent: Path | None) -> dict[str, Any]:
-        """run.json: who this run is and where its weights come from."""
-        born = {
-            "run_id": self.run_id,
-            "command": argv[1] if len(argv) > 1 else "",
-            "argv": argv,
-            "version": __version__,
-            "git": _commit(),
-            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "parent": None,
-        }
-        if parent:
-            manifest = read_manifest(parent)
-            born["parent"] = {"path": str(parent.resolve()), "run_id": manifest["identity"].get("run_id")}
-            born["parent"].update(step=manifest["step"], model=manifest["files"]["model.safetensors"]["blake2b"])
-        return born
 
     def identify(self, **hashes: str) -> None:
         """Say what the run trains on (data=..., tokenizer=...); raises CheckpointError where that changed on resume."""
@@ -247,14 +229,3 @@ def _take(folder: Path) -> Lock:
             lock.release()
             raise
     return lock
-
-
-def _commit() -> str | None:
-    """The commit of the ptft that runs, where it runs from its repository."""
-    source = Path(__file__).parent.parent
-    if not (source / ".git").exists():
-        return None
-    command = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
-    with contextlib.suppress(OSError):
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
-    return None

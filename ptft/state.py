@@ -31,9 +31,7 @@ def optimizer_state(optimizer: Optimizer, module: nn.Module) -> tuple[dict[str, 
     return tensors, {**_describe(optimizer, names), "entries": entries}
 
 
-def restore_optimizer(
-    optimizer: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
-) -> None:
+def restore_optimizer(optimizer: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Give an optimizer its memory back, each tensor on its parameter's device.
 
     Raises CheckpointError where the memory is another optimizer's, or is not complete.

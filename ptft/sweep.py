@@ -50,10 +50,11 @@ def record(folder: Path, overrides: list[str], score: tuple[str, float] | None, 
 
 
 def tidy(folder: Path) -> None:
-    """Remove what Hydra notes about a sweep (each run's config.yaml says more), and the folder where no job began."""
+    """Remove what Hydra notes about a sweep (each run's config.yaml says more), and the folders where no job began."""
     (folder / "multirun.yaml").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # they are not empty
         folder.rmdir()
+        Path("sweeps").rmdir()
 
 
 def summarise(folder: Path, command: str, flags: list[str]) -> int:

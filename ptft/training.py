@@ -31,7 +31,7 @@ class Progress:
     loss: float = 0.0  # summed since the last log line, and
     count: float = 0.0  # its number of targets
     tokens: int = 0
-    samples: int = 0
+    samples: int = 0  # rows taken from the stream of training rows: where it goes on
 
 
 @dataclass

@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from ptft import app, pictures
+from ptft.arguments import implied, parse
 from ptft.cli import main
 from ptft.commands import train as train_command
 from ptft.compose import prepare
@@ -182,8 +183,10 @@ def compose():
     @functools.cache
     def composed(command: str, *words: str) -> dict:
         found = []
-        ckpt = [word.partition("=")[2] for word in words if word.startswith("ckpt=") and word != "ckpt=null"]
-        app.compose_and(found.append, command, ["--run", *app.QUIET, *words], ckpt[0] if ckpt else None)
+        arguments = parse(command, list(words))
+        overrides = [*arguments.overrides, *implied(command, arguments)]
+        ckpt = arguments.values("ckpt")[0] if arguments.values("ckpt") else None
+        app.compose_and(found.append, command, ["--run", *arguments.flag_words(), *app.QUIET, *overrides], ckpt)
         return prepare(found[0], command, None) | {"command": command, "argv": ["ptft", command, *words]}
 
     return lambda command, *words: copy.deepcopy(composed(command, *map(str, words)))
@@ -224,7 +227,9 @@ def data(tmp_path_factory) -> Data:
     (folder / "numbers.csv").write_text("text,label\n" + "".join(f"{row[0]},{len(row[0]) + 0.5}\n" for row in rows))
     pairs = ({"text": f"what {row[1]} thing sat there?", "label": f"a {row[2]}{' indeed' * (len(row[3]) > 3)}"} for row in rows)
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    labelled = [("dataset=labelled_text", f"dataset.path={folder / name}") for name in ("classes.csv", "numbers.csv", "pairs.jsonl")]
+    labelled = [
+        ("dataset=labelled_text", f"dataset.path={folder / name}") for name in ("classes.csv", "numbers.csv", "pairs.jsonl")
+    ]
     return Data(folder, ("dataset=text", f"dataset.path={folder / 'text.txt'}"), *labelled)
 
 

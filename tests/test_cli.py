@@ -50,7 +50,7 @@ def composed(tmp_path, monkeypatch, outcome) -> list[dict]:
 @pytest.fixture
 def ckpt(tmp_path, composed) -> Path:
     """A run with one checkpoint: a fine-tuned classifier on a small transformer."""
-    assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=64", "objective.dropout=0.3"]) == 0
+    assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=96", "objective.dropout=0.3"]) == 0
     folder = tmp_path / "runs" / "bert" / "checkpoints" / "step-0000000010"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"seq": 1}))
@@ -100,7 +100,11 @@ MISTAKES = [
     ("pretrain resume=auto", "resume=auto needs the run to continue: run=FOLDER"),
     ("pretrain resume=yes run=x", "resume: expected auto or null, found 'yes'"),
     ("pretrain resume_allow=seed", "resume_allow: expected a list, such as [a,b]"),
-    ("pretrain optimizer.betas=0.9,0.98", "optimizer.betas=0.9,0.98 holds several values: write optimizer.betas=[0.9,0.98] for a list, or add -m to run once per value"),  # noqa
+    (
+        "pretrain optimizer.betas=0.9,0.98",
+        "optimizer.betas=0.9,0.98 holds several values: write optimizer.betas=[0.9,0.98] for a list, "
+        "or add -m to run once per value",
+    ),
     ("pretrain +optimizer.lr=1", "optimizer.lr exists already: leave out the +"),
     ("pretrain ++optimizer.foo=1", "optimizer has no setting 'foo'; choose from: betas, eps, fused, lr, weight_decay"),
     (
@@ -127,18 +131,21 @@ MISTAKES = [
     ),
     ("pretrain --steps=3", "there is no flag '--steps'; settings have no dashes: steps=3"),
     ("pretrain --multi-run", "there is no flag '--multi-run'; did you mean '--multirun'?"),
-    ("pretrain --experimental-rerun=x", "there is no flag '--experimental-rerun'; settings have no dashes: experimental-rerun=x"),  # noqa
+    (
+        "pretrain --experimental-rerun=x",
+        "there is no flag '--experimental-rerun'; settings have no dashes: experimental-rerun=x",
+    ),
     ("pretrain --cfg=jobs", "--cfg needs a value: --cfg=job|hydra|all"),
     ("pretrain --config-dir=nowhere", "--config-dir=nowhere: there is no such folder"),
     ("pretrain --config-name=nowhere", "--config-name=nowhere: there is no such file nowhere.yaml"),
     ("pretrain gpt", "'gpt' sets nothing; settings are written key=value, without spaces around the ="),
-    ("pretrain trainer.steps = 3", "'trainer.steps' sets nothing; settings are written key=value, without spaces around the ="),  # noqa
+    ("pretrain trainer.steps = 3", "'trainer.steps' sets nothing; settings are written key=value, without spaces around the ="),
     ("pretrain model.dim=${nothing}", "model.dim: Interpolation key 'nothing' not found"),
     ("pretrain -m --cfg=job", "--multirun and --cfg do not go together: leave out -m to see the configuration"),
     ("pretrain -m seed=0,one", "seed: expected a whole number, found 'one'"),
     (
-        "pretrain experiment=bert",
-        "there are no experiments yet: put NAME.yaml into FOLDER/experiment and add --config-dir=FOLDER",
+        "pretrain experiment=shakespear_char",
+        "experiment has no option 'shakespear_char'; did you mean 'shakespeare_char'?",
     ),
 ]
 
@@ -170,7 +177,7 @@ IN_OWN_FILES = [
         "defaults: [override /task: regress]",
         "experiment/mine.yaml is not for this command, which has no group 'task'",
     ),
-    ("trainer: [1", "my/experiment/mine.yaml, line 2: not valid YAML (did not find expected ',' or ']')"),
+    ("trainer: [1", "my/experiment/mine.yaml, line 3: not valid YAML (did not find expected ',' or ']')"),
     ("a: &a [1]\nb: *a", "my/experiment/mine.yaml, line 3: aliases (*name) are not taken; write the value out"),
 ]
 
@@ -259,19 +266,28 @@ def options() -> list[str]:
 @pytest.mark.parametrize("option", options())
 def test_every_option_composes(option, composed):
     command = ["finetune", "ckpt=null", "model=gpt"] if option.startswith("task=") else ["pretrain"]
-    assert main([*command, option]) == 0
+    assert main([*command, option, "dataset.path=x"]) == 0
+
+
+EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_with_a_training_command(name, composed):
+    commands = (["pretrain"], ["finetune", "ckpt=null", "model=transformer"])
+    assert 0 in [main([*command, f"experiment={name}"]) for command in commands]
 
 
 def test_finetuning_takes_model_and_tokenizer_from_the_checkpoint(ckpt, composed):
     saved = yaml.safe_load((ckpt / "checkpoints" / "step-0000000010" / "config.yaml").read_text())
     assert main(["finetune", f"ckpt={ckpt}"]) == 0
-    assert composed[0]["model"] == saved["model"] and composed[0]["model"]["dim"] == 64
+    assert composed[0]["model"] == saved["model"] and composed[0]["model"]["dim"] == 96
     assert composed[0]["tokenizer"] == saved["tokenizer"]
 
 
 def test_settings_beside_a_checkpoint_change_what_it_brings(ckpt, composed):
     assert main(["finetune", f"ckpt={ckpt}/last", "model.dropout=0.2"]) == 0
-    assert composed[0]["model"]["dropout"] == 0.2 and composed[0]["model"]["dim"] == 64
+    assert composed[0]["model"]["dropout"] == 0.2 and composed[0]["model"]["dim"] == 96
 
 
 def test_a_misspelt_setting_beside_a_checkpoint_is_refused(ckpt, composed, capsys):
@@ -287,9 +303,9 @@ def test_evaluating_takes_the_task_and_the_data_from_the_checkpoint_too(ckpt, co
 
 def test_pretraining_goes_on_with_the_model_and_tokenizer_of_its_checkpoint(ckpt, composed):
     assert main(["pretrain", f"ckpt={ckpt}", "objective=mlm"]) == 0
-    assert composed[0]["model"]["dim"] == 64
+    assert composed[0]["model"]["dim"] == 96
     assert main(["pretrain", f"ckpt={ckpt}", "model=transformer_tiny"]) == 0
-    assert composed[1]["model"]["dim"] != 64
+    assert composed[1]["model"]["dim"] != 96
 
 
 def test_from_scratch_a_default_tokenizer_is_trained(composed):
@@ -302,7 +318,7 @@ def test_a_checkpoint_named_in_an_own_file_is_filled_in(ckpt, own, composed, cap
     mine = own / "experiment" / "mine.yaml"
     mine.write_text(f"# @package _global_\nckpt: {ckpt}\nmodel: {{dropout: 0.25}}\n")
     assert main(["finetune", "--config-dir=my", "experiment=mine"]) == 0
-    assert composed[0]["model"]["dim"] == 64 and composed[0]["model"]["dropout"] == 0.25
+    assert composed[0]["model"]["dim"] == 96 and composed[0]["model"]["dropout"] == 0.25
     mine.write_text(f"# @package _global_\nckpt: {ckpt}\nmodel: {{dropuot: 0.25}}\n")
     assert main(["finetune", "--config-dir=my", "experiment=mine"]) == 2
     assert capsys.readouterr().err == "ptft finetune: model has no setting 'dropuot'; did you mean 'dropout'?\n"
@@ -310,7 +326,7 @@ def test_a_checkpoint_named_in_an_own_file_is_filled_in(ckpt, own, composed, cap
 
 def test_the_model_of_a_checkpoint_is_shown_by_cfg(ckpt, composed, capsys):
     assert main(["finetune", f"ckpt={ckpt}", "--cfg=job"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["model"]["dim"] == 64
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["dim"] == 96
     assert not composed
 
 

@@ -87,9 +87,9 @@ def history(run: Path) -> list[dict]:
 
 
 def content(run: Path) -> dict[str, bytes]:
-    """The files of the last checkpoint, but for what names the run."""
-    files = (path for path in locate(f"{run}/last").rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {path.name: path.read_bytes() for path in files}
+    """The files of the last checkpoint, but for what names the run and how many workers it had."""
+    files = [path for path in locate(f"{run}/last").rglob("*") if path.is_file()]
+    return {path.name: path.read_bytes() for path in files if path.name not in ("manifest.json", "config.yaml")}
 
 
 def assert_same_run(one: Path, other: Path) -> None:

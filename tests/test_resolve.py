@@ -116,7 +116,8 @@ def test_a_class_of_another_kind_is_refused():
 
 def test_a_package_counts_only_where_the_user_trusts_it(tmp_path, monkeypatch):
     (tmp_path / "mylab.py").write_text(
-        "import torch\nclass Net(torch.nn.Module):\n  def __init__(self, dim: int):\n    super().__init__()\n    self.dim = dim\n"
+        "import torch\nclass Net(torch.nn.Module):\n  def __init__(self, dim: int):\n"
+        "    super().__init__()\n    self.dim = dim\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     node = {"_target_": "mylab.Net", "dim": 3}

@@ -51,6 +51,18 @@ def test_a_new_folder_says_what_was_started(stopped):
     }
 
 
+def test_a_run_that_failed_before_its_first_step_left_nothing_to_lose(tmp_path):
+    for _ in range(2):
+        Run.open(tmp_path, CONFIG).close()
+
+
+def test_a_configuration_of_somebody_else_is_not_overwritten(tmp_path):
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    with pytest.raises(UserError, match="name a new folder"):
+        Run.open(tmp_path, CONFIG)
+    assert (tmp_path / "config.yaml").read_text() == "mine: true\n"
+
+
 def test_a_folder_that_holds_a_run_is_never_taken_unasked(stopped):
     before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*") if path.name not in (".lock", "run")}
     with pytest.raises(UserError, match="holds a run already; resume=auto continues it") as refused:
@@ -115,11 +127,12 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(stopped):
     with open(stopped / "checkpoints" / "step-0000000003" / "model.safetensors", "r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x55")
-    console = Console(total_steps=10, plain=True, stream=io.StringIO())
+    shown = io.StringIO()
+    console = Console(total_steps=10, plain=True, stream=shown, width=1000)
     with Run.open(stopped, CONFIG, resuming=True, console=console) as run:
         assert run.step == 2
         train(run, 3)
-    assert "step-0000000003/model.safetensors: damaged" in console.notes[0]
+    assert "step-0000000003/model.safetensors: damaged" in shown.getvalue()
     assert "step-0000000003/model.safetensors" in lines(stopped / "metrics.jsonl")[3]["skipped"]
     assert verify(stopped / "checkpoints" / "step-0000000003-2")["step"] == 3
 
@@ -163,14 +176,15 @@ def test_changed_data_needs_to_be_allowed(stopped):
 
 
 def test_another_number_of_threads_is_told(stopped):
-    console = Console(total_steps=10, plain=True, stream=io.StringIO())
+    shown = io.StringIO()
+    console = Console(total_steps=10, plain=True, stream=shown, width=1000)
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
         Run.open(stopped, CONFIG, resuming=True, console=console).close()
     finally:
         torch.set_num_threads(before)
-    assert f"threads {before} -> {before + 1}" in console.notes[0]
+    assert f"threads {before} -> {before + 1}" in shown.getvalue()
 
 
 def test_pointers_and_retention_follow_every_save(stopped):

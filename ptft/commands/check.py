@@ -48,6 +48,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     train = stage.loader("train", trainer["batch_size"], limit=trainer["train_rows"])
     valid = stage.loader("valid", trainer["batch_size"])
     settings = build.settings(config, train.samples, stage.precision, stage.objective.score)
+    build.check_best(stage.objective, valid, settings)
     run.identify(data=stage.dataset.fingerprint, tokenizer=stage.tokenizer.hash)
     run.assets = stage.assets()
     training, schedule = build.training(stage, settings)

@@ -37,6 +37,7 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float] | No
         stage = build.stage(config, own=run.resumed, report=console.progress)
         loaders = {split: _loader(stage, split) for split in ("train", "valid", "test")}
         settings = build.settings(config, loaders["train"].samples, stage.precision, stage.objective.score)
+        build.check_best(stage.objective, loaders["valid"], settings)
         run.identify(data=stage.dataset.fingerprint, tokenizer=stage.tokenizer.hash)
         run.assets = stage.assets()
         training, schedule = build.training(stage, settings)

@@ -121,13 +121,12 @@ class LabelledText:
         names of a trained model, in its order; without them, the sorted ones of the training rows.
         """
         self.check_target(target)
-        length = max_length
-        encoder = Encoder(tokenizer, length, self.text_pair is not None, target == "text")
+        encoder = Encoder(tokenizer, max_length, self.text_pair is not None, target == "text")
 
         def build(folder: Path) -> dict[str, Any]:
             return self.build(folder, encoder, target, labels)
 
-        settings = hashlib.sha256(repr((self.fingerprint, tokenizer.hash, length, target, labels)).encode()).hexdigest()
+        settings = hashlib.sha256(repr((self.fingerprint, tokenizer.hash, max_length, target, labels)).encode()).hexdigest()
         self.folder, self.prepared = cached(f"labelled-{settings[:40]}", build, self.notes)
         self.labels = self.prepared["labels"]
         self.notes += self.prepared["notes"]
@@ -146,8 +145,12 @@ class LabelledText:
         if "train" not in tables:
             raise DataError(f"{self.files['train'][0]}: no row with text is left to train on")
         notes: list[str] = []
+        spread: dict[str, float] = {}
         if target == "class":
             labels, codes = class_codes(tables, self.label, labels)
+        elif target == "number":
+            values = numbers(tables["train"], self.label)
+            spread = {"target_mean": float(values.mean()), "target_std": float(values.std())}
         for split, table in tables.items():
             notes += [f"{split}: {note}" for note in encoder.write(folder, split, table)]
             if target == "class":
@@ -158,7 +161,8 @@ class LabelledText:
             if share and split not in tables:
                 notes.append(f"too few rows for dataset.{split}_fraction={share}: no {split} split")
         counts = {split: len(table) for split, table in tables.items()}
-        return {"rows": counts, "labels": labels, "target": target, "notes": notes, "type": encoder.type}
+        found = {"rows": counts, "labels": labels, "target": target, "notes": notes, "type": encoder.type}
+        return found | {"spread": spread}
 
     def rows(self, split: str) -> LabelledRows | None:
         """The encoded rows of a split, or None where there is no such split."""
@@ -169,8 +173,7 @@ class LabelledText:
 
     def examples(self, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, max_length: int) -> Iterator[Example]:
         """Rows without labels (see reading.input_rows) as examples to predict on."""
-        length = max_length
-        encoder = Encoder(tokenizer, length, self.text_pair is not None, False)
+        encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False)
         for number, (where, row) in enumerate(rows):
             text = text_cell(row, where, self.input_column(row))
             pair = text_cell(row, where, self.text_pair) if self.text_pair else None
@@ -182,8 +185,9 @@ class LabelledText:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What constructors may ask of this data, once it is prepared: the classes, if classes are learned."""
-        return {"num_classes": len(self.labels), "labels": self.labels} if self.labels else {}
+        """What constructors may ask of this data, once it is prepared: its classes, or the spread of its numbers."""
+        classes = {"num_classes": len(self.labels), "labels": self.labels} if self.labels else {}
+        return classes | (self.prepared or {}).get("spread", {})
 
     def describe(self) -> dict[str, Any]:
         """What the run card says of this data."""

@@ -14,6 +14,7 @@ from ptft.data.files import SUFFIXES, inner_suffix
 from ptft.errors import DataError, MachineError
 
 HEAD = 1 << 16
+GZIP, ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -25,11 +26,12 @@ def open_bytes(path: Path) -> BinaryIO:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     magic = raw.read(4)
     raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    if magic == b"\x28\xb5\x2f\xfd":
-        return io.BufferedReader(import_pyarrow().input_stream(raw, compression="zstd"))
-    return raw
+    if magic[:2] != GZIP and magic != ZSTANDARD:
+        return raw
+    raw.close()
+    if magic == ZSTANDARD:
+        return io.BufferedReader(import_pyarrow().input_stream(str(path), compression="zstd"))
+    return io.BufferedReader(gzip.GzipFile(path))
 
 
 def open_text(path: Path) -> io.TextIOWrapper:

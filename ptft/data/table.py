@@ -58,7 +58,7 @@ def read_table(paths: Sequence[Path], text: str, pair: str | None, label: str) -
 
 @dataclass
 class Encoder:
-    """Texts to examples of at most max_length tokens, room for special tokens left.
+    """Texts to examples of at most max_length tokens.
 
     pair: rows have a second text. completion: the label is a text that follows the first.
     """
@@ -74,8 +74,8 @@ class Encoder:
 
     @property
     def room(self) -> int:
-        """Tokens left beside [CLS] and [SEP], and a second [SEP] for two texts."""
-        return max(1, self.max_length - (3 if self.pair or self.completion else 2))
+        """Tokens left beside a [SEP] between two texts."""
+        return max(1, self.max_length - self.pair)
 
     def second(self, table: Table) -> list[str] | None:
         return table.labels if self.completion else table.pairs

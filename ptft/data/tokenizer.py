@@ -40,7 +40,7 @@ GPT2 = (
 CHUNKS = {
     "bpe": re.compile(GPT2),
     "wordpiece": re.compile(rf"[A-Za-z0-9]+(?![^ \n\t\r{MARKS}])|[{MARKS}]|[^ \n\t\r]+"),
-    "unigram": re.compile(rf" ?[^ \n{WORD_MARK}]+| |\n|{WORD_MARK}[^ \n{WORD_MARK}]*"),
+    "unigram": re.compile(rf" ?[^ \n\[{WORD_MARK}]+| |\n|\[|{WORD_MARK}[^ \n\[{WORD_MARK}]*"),
 }
 
 
@@ -200,10 +200,11 @@ def kind_of(state: dict[str, Any]) -> str:
 
 
 ANY_CHARACTER = r"[\s\S]"
+LINE_OR_BRACKET = r"[\n\[]"  # brackets apart: the special tokens are pieces of this model, and no text may spell one
 UNIGRAM_SPLIT = {
     "type": "Sequence",
     "pretokenizers": [
-        {"type": "Split", "pattern": {"String": "\n"}, "behavior": "Isolated", "invert": False},
+        {"type": "Split", "pattern": {"Regex": LINE_OR_BRACKET}, "behavior": "Isolated", "invert": False},
         {"type": "Metaspace", "replacement": WORD_MARK, "prepend_scheme": "never", "split": True},
     ],
 }

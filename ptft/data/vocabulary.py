@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from ptft.data.cache import cached
-from ptft.data.tokenizer import ANY_CHARACTER, BYTES, SPECIALS, WORD_MARK, Tokenizer
+from ptft.data.tokenizer import ANY_CHARACTER, BYTES, LINE_OR_BRACKET, SPECIALS, WORD_MARK, Tokenizer
 from ptft.errors import DataError, UserError
 
 REPEATS = 1000
@@ -90,7 +90,7 @@ class Unigram:
     def train(self, texts: Iterable[str]) -> Tokenizer:
         backend = tokenizers.Tokenizer(models.Unigram())
         split = pre_tokenizers.Metaspace(replacement=WORD_MARK, prepend_scheme="never")
-        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split("\n", "isolated"), split])
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LINE_OR_BRACKET), "isolated"), split])
         backend.decoder = decoders.Metaspace(replacement=WORD_MARK, prepend_scheme="never")
         seen: set[str] = set()
         trainer = trainers.UnigramTrainer(

@@ -177,19 +177,20 @@ def filled(tokenizer: Any, tokens: list[int], guesses: dict[int, tuple[int, int]
     # each hidden token is a run of its own, the others go together
     for place, run in groupby(range(len(tokens)), key=lambda place: place if place in guesses else None):
         places = list(run)
-        shown = (
-            tokenizer.decode(true[places[0] : places[-1] + 1])
-            if place is None
-            else _bracket(tokenizer, *guesses[place])
-        )
+        shown = tokenizer.decode(true[places[0] : places[-1] + 1]) if place is None else _bracket(tokenizer, *guesses[place])
         text += (_gap(tokenizer, *true[places[0] - 1 : places[0] + 1]) if places[0] else "") + shown
     return text
 
 
 def _bracket(tokenizer: Any, guess: int, truth: int) -> str:
-    word, wrong = tokenizer.decode([truth], False), tokenizer.decode([guess], False).strip()
-    before = word[: len(word) - len(word.lstrip())]
-    return f"{before}[{word.strip()}]" if guess == truth else f"{before}[{wrong}/{word.strip()}]"
+    wrong, word = (tokenizer.decode([token], False) for token in (guess, truth))
+    before = word[: len(word) - len(word.lstrip())] if word.strip() else ""
+    return f"{before}[{_visible(word)}]" if guess == truth else f"{before}[{_visible(wrong)}/{_visible(word)}]"
+
+
+def _visible(word: str) -> str:
+    """A word without the blanks around it; blanks alone as they are written in code."""
+    return word.strip() or word.encode("unicode_escape").decode()
 
 
 def _gap(tokenizer: Any, left: int, right: int) -> str:

@@ -55,10 +55,10 @@ class Regress(Objective):
         self,
         model: nn.Module,
         tokenizer: Any,
+        target_mean: float,
+        target_std: float,
         pooling: Literal["mean", "max", "last", "cls", "concat"],
         dropout: float,
-        target_mean: float = 0.0,
-        target_std: float = 1.0,
     ):
         super().__init__(model)
         self.tokenizer = tokenizer

@@ -14,9 +14,7 @@ from ptft.objectives.clm import CLM
 
 @pytest.fixture
 def make_clm(make_gpt, tokenizer):
-    return lambda model=None, tie=True, document_aware=False: CLM(
-        model or make_gpt(), tokenizer, tie, document_aware
-    ).eval()
+    return lambda model=None, tie=True, document_aware=False: CLM(model or make_gpt(), tokenizer, tie, document_aware).eval()
 
 
 def rows(*lengths: int, following: int = 77) -> list[dict]:

@@ -114,9 +114,7 @@ def test_loss_and_gradient_equal_those_of_bert_given_its_weights(make_mlm, make_
     model = make_transformer(**BERT, max_length=128)
     torch.manual_seed(1)
     config = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    theirs = BertForMaskedLM(
-        BertConfig(vocab_size=model.token_embedding.num_embeddings, max_position_embeddings=128, **config)
-    )
+    theirs = BertForMaskedLM(BertConfig(vocab_size=model.token_embedding.num_embeddings, max_position_embeddings=128, **config))
     theirs.eval()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
@@ -188,6 +186,12 @@ def test_samples_show_hidden_words_filled_in(tokenizer):
     assert filled(tokenizer, tokens, everything).replace("[", "").replace("]", "") == "To be, or not to be"
 
 
+def test_samples_show_hidden_blanks(tokenizer):
+    tokens = tokenizer.encode(["be\nor"])[0].tolist()
+    place = [tokenizer.decode([token]) for token in tokens].index("\n")
+    assert filled(tokenizer, tokens, {place: (tokens[place], tokens[place])}) == "be[\\n]or"
+
+
 def test_samples_of_wordpieces_keep_the_spaces_between_words():
     tokenizer = WordPiece(vocab_size=60, min_frequency=1, lowercase=True).train(["to be or not to be"] * 3)
     tokens = tokenizer.encode(["to be or not to be"])[0].tolist()
@@ -201,9 +205,7 @@ def test_samples_come_from_the_batch(make_mlm, texts, draw):
     assert len(lines) == 4 and all("[" in line for line in lines)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"mask_prob": 0.0}, {"mask_prob": 1.5}, {"mask_share": 0.95}, {"random_share": -0.1}]
-)
+@pytest.mark.parametrize("wrong", [{"mask_prob": 0.0}, {"mask_prob": 1.5}, {"mask_share": 0.95}, {"random_share": -0.1}])
 def test_shares_out_of_range_are_refused_by_name(make_mlm, wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"{name}={value}"):

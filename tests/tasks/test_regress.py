@@ -10,7 +10,7 @@ from ptft.tasks.regress import Regress
 
 @pytest.fixture
 def make_regress(make_transformer, tokenizer):
-    return lambda mean=0.0, std=1.0: Regress(make_transformer(), tokenizer, "mean", 0.0, mean, std).eval()
+    return lambda mean=0.0, std=1.0: Regress(make_transformer(), tokenizer, mean, std, "mean", 0.0).eval()
 
 
 def texts(*labels: float) -> list[dict]:
