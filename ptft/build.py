@@ -27,6 +27,7 @@ from ptft.duration import duration
 from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
+from ptft.manifest import verify
 from ptft.objective import Objective
 from ptft.state import Report, load_heads, load_model
 from ptft.training import Training
@@ -128,6 +129,8 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     trusted = config["trusted_modules"]
     device = machine.pick_device(config["device"])
     source = locate(config["ckpt"]) if config["ckpt"] else None
+    if source:
+        verify(source)  # all of it: a damaged file that is not needed today says that others may be damaged too
     goes_on = source is not None and _same_objective(config, source)
     facts = _known_facts(own or (source if goes_on else None))
     dataset = resolve.resolve("dataset", config["dataset"], facts, trusted)
@@ -197,19 +200,19 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
 def _load(objective: Objective, source: Path, wanted: dict | None, goes_on: bool) -> Report:
     """Put a checkpoint's weights into the model, and into the heads where the objective goes on."""
     wanted = wanted or {"allow_partial": False, "reinit_top": 0, "ema": False}
-    weights = read(source, "model")
+    weights = read(source, "model", level="size")
     if wanted["ema"]:
         weights.update(_averaged(source, weights))
     fresh = top_names(objective.model, wanted["reinit_top"])
     landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
     if goes_on:
-        load_heads(objective, read(source, "objective"))
+        load_heads(objective, read(source, "objective", level="size"))
     return landed
 
 
 def _averaged(source: Path, weights: dict) -> dict:
     """The running averages of the model's weights, under the model's names."""
-    averages = {name.removeprefix("model."): value for name, value in read(source, "ema").items()}
+    averages = {name.removeprefix("model."): value for name, value in read(source, "ema", level="size").items()}
     found = {name: value for name, value in averages.items() if name in weights}
     if not found:
         raise CheckpointError(f"ckpt_load.ema=true: {source} holds no running average (trainer.ema was null)")

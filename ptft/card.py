@@ -49,8 +49,7 @@ def _scores(facts: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(name for values in scores.values() for name in values))
     columns = [split for split in SPLITS if split in scores]
     rows = [
-        {"score": name} | {SPLITS[split]: scores[split][name] for split in columns if name in scores[split]}
-        for name in names
+        {"score": name} | {SPLITS[split]: scores[split][name] for split in columns if name in scores[split]} for name in names
     ]
     curve = sparkline(facts.get("losses") or ())
     choice = _choice(facts, "test" in scores) if rows else ""

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, saved_config
+from ptft.manifest import read_file, read_manifest
 from ptft.schema import store
 
 PARTS = ("dataset", "tokenizer", "model", "objective")
@@ -49,6 +50,7 @@ def fill(config: DictConfig) -> None:
 def _saved(ckpt: str) -> dict[str, Any]:
     """The parts of a checkpoint's configuration; a `defaults` list in one would compose more than was saved."""
     path = locate(ckpt)
+    read_file(path, "config.yaml", read_manifest(path))  # proves it is what was written
     parts = {part: node for part, node in saved_config(path).items() if part in PARTS and node is not None}
     for part, node in parts.items():
         if not isinstance(node, dict) or "defaults" in node:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
 
 from ptft.errors import CheckpointError, UserError, nearest
+from ptft.manifest import NAME, read_manifest
 
 CONFIG_BYTES = 1_000_000
 CONFIG_NODES = 10_000
 CONFIG_DEPTH = 30
-MANIFEST_BYTES = 16_000_000
-STEP = re.compile(r"step-\d{1,20}")
 POINTERS = ("best", "last")
 REQUIRED = "???"  # how OmegaConf writes a value that must be given
 
@@ -63,13 +60,13 @@ def _follow(checkpoints: Path, pointer: str) -> Path | None:
     name = read_plainly(path, 200).decode("utf-8", errors="replace").strip()
     if "/" in name or "\\" in name or "\0" in name or name == "..":
         raise CheckpointError(f"{path} names '{name[:80]!s}', which is not a folder beside it")
-    complete = STEP.fullmatch(name) and _sequence(checkpoints / name) is not None
+    complete = NAME.fullmatch(name) and _sequence(checkpoints / name) is not None
     return checkpoints / name if complete else None
 
 
 def _newest(checkpoints: Path) -> Path:
     """The checkpoint saved last, by the sequence number in its manifest: clocks and step numbers can go back."""
-    found = {path: _sequence(path) for path in checkpoints.iterdir() if STEP.fullmatch(path.name)}
+    found = {path: _sequence(path) for path in checkpoints.iterdir() if NAME.fullmatch(path.name)}
     complete = {path: sequence for path, sequence in found.items() if sequence is not None}
     if not complete:
         raise CheckpointError(f"{checkpoints} holds no complete checkpoint")
@@ -79,11 +76,9 @@ def _newest(checkpoints: Path) -> Path:
 def _sequence(folder: Path) -> int | None:
     """The place of a checkpoint in the order of saves; None where it is not complete."""
     try:
-        manifest = json.loads(read_plainly(folder / "manifest.json", MANIFEST_BYTES))
-        sequence = manifest["seq"]
-    except (CheckpointError, ValueError, KeyError, TypeError, RecursionError):
+        return read_manifest(folder)["seq"]
+    except CheckpointError:
         return None
-    return sequence if isinstance(sequence, int) and not folder.is_symlink() else None
 
 
 def _near(path: Path) -> str:

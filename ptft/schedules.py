@@ -147,9 +147,7 @@ class Step(Schedule):
 class WarmupStableDecay(Schedule):
     """The base rate until the last `decay` of the run, then a line to `final` (Hu et al. 2024, MiniCPM §4)."""
 
-    def __init__(
-        self, steps: int, steps_per_epoch: float, warmup: int | float | str, decay: int | float | str, final: float
-    ):
+    def __init__(self, steps: int, steps_per_epoch: float, warmup: int | float | str, decay: int | float | str, final: float):
         super().__init__(steps, steps_per_epoch, warmup)
         self.decay, self.final = duration(decay, steps, steps_per_epoch, "decay"), final
         if self.warmup + self.decay > steps:

@@ -63,15 +63,15 @@ class Training:
         return tensors, {"progress": asdict(self.progress), "optimizer": description, "scaler": scaler}
 
     def restore(self, path: Path) -> None:
-        """Continue from a checkpoint of this very run. Raises CheckpointError where it does not fit."""
-        raw = checkpoint.read(path, "tuning")
-        _load_weights(self.objective.model, checkpoint.read(path, "model"), raw)
+        """Continue from a checkpoint of this very run that was just verified. Raises CheckpointError where it does not fit."""
+        raw = checkpoint.read(path, "tuning", level="size")
+        _load_weights(self.objective.model, checkpoint.read(path, "model", level="size"), raw)
         self.tuning.load_raw(self.objective, raw)
-        load_heads(self.objective, checkpoint.read(path, "objective"))
+        load_heads(self.objective, checkpoint.read(path, "objective", level="size"))
         state = checkpoint.read_state(path)
-        restore_optimizer(self.optimizer, self.objective, checkpoint.read(path, "optimizer"), state["optimizer"])
+        restore_optimizer(self.optimizer, self.objective, checkpoint.read(path, "optimizer", level="size"), state["optimizer"])
         if self.average:
-            self.average.load(checkpoint.read(path, "ema"))
+            self.average.load(checkpoint.read(path, "ema", level="size"))
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         for name, value in state["progress"].items():

@@ -225,7 +225,7 @@ def data(tmp_path_factory) -> Data:
     (folder / "text.txt").write_text("".join(f"{row[0]}.\n" for row in rows * 2))
     (folder / "classes.csv").write_text("text,label\n" + "".join(f"{row[0]},{row[1]}\n" for row in rows))
     (folder / "numbers.csv").write_text("text,label\n" + "".join(f"{row[0]},{len(row[0]) + 0.5}\n" for row in rows))
-    pairs = ({"text": f"what {row[1]} thing sat there?", "label": f"a {row[2]}{' indeed' * (len(row[3]) > 3)}"} for row in rows)
+    pairs = ({"text": f"{row[0]}, who?", "label": f"a {row[2]}{' indeed' * (len(row[3]) > 3)}"} for row in rows)
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     labelled = [
         ("dataset=labelled_text", f"dataset.path={folder / name}") for name in ("classes.csv", "numbers.csv", "pairs.jsonl")

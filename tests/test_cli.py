@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ import yaml
 
 from ptft import __version__
 from ptft.arguments import parse
+from ptft.checkpoint import save
 from ptft.choices import commands, comments, config_dir
 from ptft.cli import main
 from ptft.compose import OF_ONE_LAUNCH
@@ -51,10 +52,7 @@ def composed(tmp_path, monkeypatch, outcome) -> list[dict]:
 def ckpt(tmp_path, composed) -> Path:
     """A run with one checkpoint: a fine-tuned classifier on a small transformer."""
     assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=96", "objective.dropout=0.3"]) == 0
-    folder = tmp_path / "runs" / "bert" / "checkpoints" / "step-0000000010"
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"seq": 1}))
-    (folder / "config.yaml").write_text(composed.pop()["saved"])
+    save(tmp_path / "runs" / "bert" / "checkpoints", 10, {}, {}, composed.pop()["saved"], {}, {})
     return tmp_path / "runs" / "bert"
 
 
@@ -331,7 +329,9 @@ def test_the_model_of_a_checkpoint_is_shown_by_cfg(ckpt, composed, capsys):
 
 
 def hostile(ckpt: Path, text: str) -> None:
-    (ckpt / "checkpoints" / "step-0000000010" / "config.yaml").write_text(text)
+    """Put a checkpoint with that configuration, whole in every other way, in place of an honest one."""
+    shutil.rmtree(ckpt / "checkpoints")
+    save(ckpt / "checkpoints", 10, {}, {}, text, {}, {})
 
 
 def test_a_checkpoint_cannot_read_the_environment(ckpt, composed, capsys, monkeypatch):

@@ -65,9 +65,7 @@ def test_pretraining_goes_on_with_the_same_head(train, mlm_run, data, tmp_path):
     assert_equal(weights(run, "objective"), weights(mlm_run, "objective"))
 
 
-def test_a_classifier_keeps_its_head_for_the_same_classes_and_gets_a_fresh_one_for_others(
-    train, classifier, data, tmp_path
-):
+def test_a_classifier_keeps_its_head_for_the_same_classes_and_gets_a_fresh_one_for_others(train, classifier, data, tmp_path):
     parent = f"ckpt={classifier}/last"
     same = train(tmp_path / "same", "finetune", parent, *data.classes, *STILL)
     assert_equal(weights(same, "objective"), weights(classifier, "objective"))
@@ -163,7 +161,9 @@ def test_lora_hands_on_plain_weights_that_compute_what_the_adapted_model_did(cli
     words = "tuning=lora", "optimizer.lr=0.05", "trainer.steps=6", "trainer.batch_size=4", *data.classes
     run = train(tmp_path / "run", "finetune", f"ckpt={mlm_run}", *words)
     assert weights(run).keys() == weights(mlm_run).keys()
-    assert not torch.equal(weights(run)["stack.layers.0.attention.qkv.weight"], weights(mlm_run)["stack.layers.0.attention.qkv.weight"])
+    assert not torch.equal(
+        weights(run)["stack.layers.0.attention.qkv.weight"], weights(mlm_run)["stack.layers.0.attention.qkv.weight"]
+    )
     scores = read_json(run / "scores.json")
     assert cli("evaluate", f"ckpt={run}", f"run={tmp_path / 'plain'}").code == 0
     assert read_json(tmp_path / "plain" / "scores.json")["test"]["loss"] == pytest.approx(scores["test"]["loss"], rel=1e-5)

@@ -15,6 +15,7 @@ else:
 
 ROOT = Path(__file__).parent.parent
 FRONT = {
+    "__main__",
     "app",
     "arguments",
     "cli",
@@ -30,7 +31,7 @@ MIDDLE = {"build", "outcome"}
 SHELVES = {"models", "objectives", "tasks"}
 GROUND = {"distributed", "duration", "errors", "metrics", "nn", "objective", "randomness"}
 # what answers a question or a mistake before a command is imported
-BEFORE_TORCH = FRONT | {"annotations", "choices", "duration", "errors", "locate", "terminal"}
+BEFORE_TORCH = FRONT | {"annotations", "choices", "duration", "errors", "exactjson", "locate", "manifest", "terminal"}
 
 
 def modules() -> dict[str, ast.Module]:

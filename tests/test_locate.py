@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
+from ptft.checkpoint import save
 from ptft.errors import CheckpointError, UserError
 from ptft.locate import differences, locate, read_yaml, saved_config
 
@@ -18,11 +18,8 @@ CONFIG = "model: {_target_: ptft.models.gpt.GPT, dim: 32}\n"
 @pytest.fixture
 def run(tmp_path) -> Path:
     """A run folder with three checkpoints; the one with the highest step was not saved last."""
-    for sequence, step in enumerate((100, 300, 200), start=1):
-        folder = tmp_path / "bert" / "checkpoints" / f"step-{step:010d}"
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"seq": sequence}))
-        (folder / "config.yaml").write_text(CONFIG)
+    for step in (100, 300, 200):
+        save(tmp_path / "bert" / "checkpoints", step, {}, {}, CONFIG, {}, {})
     point(tmp_path / "bert", "last", "step-0000000200")
     point(tmp_path / "bert", "best", "step-0000000100")
     return tmp_path / "bert"

@@ -17,7 +17,7 @@ from ptft.locate import read_yaml
 from ptft.records import metrics, read_json
 
 OPTIONS = groups([config_dir()])
-SMALL = {"dim": 16, "layers": 2, "heads": 2, "hidden": 32, "max_length": 64}
+SMALL = {"dim": 16, "layers": 2, "heads": 2, "hidden": 32, "max_length": 512}
 
 
 def node(group: str, name: str) -> dict:
@@ -37,14 +37,13 @@ GRID = list(itertools.product(AIMS, OPTIONS["dataset"], families().values()))
 
 
 @pytest.fixture
-def launch(compose, train, data, tmp_path):
+def launch(train, tmp_path):
     """Train two steps with some parts replaced; returns the run's folder."""
-    base = compose("pretrain", "tokenizer=byte", "preset=smoke", "trainer.steps=2", "device=cpu")
 
     def run(**parts):
-        config = {**base, **parts}
-        config["model"] = {key: SMALL.get(key, value) for key, value in config["model"].items()}
-        return train(tmp_path / "run", "pretrain", **config)
+        model = {key: SMALL.get(key, value) for key, value in parts.pop("model", node("model", "transformer")).items()}
+        words = "tokenizer=byte", "preset=smoke", "trainer.steps=2", "device=cpu"
+        return train(tmp_path / "run", "pretrain", *words, model=model, **parts)
 
     return run
 
@@ -55,7 +54,7 @@ def filled(name: str, target: str | None, data) -> dict:
     if settings["path"] != "???":
         return settings
     pairs = data.folder / "pairs.csv"
-    pairs.write_text("source,target\n" + "who sat?,a cat\nwhere was it?,on the mat\n" * 20)
+    pairs.write_text("source,target\n" + "".join(f"who sat on mat {number}?,cat {number}\n" for number in range(40)))
     by_target = {"class": data.classes, "number": data.numbers, "text": data.pairs, None: data.classes}
     paths = {"text": data.text[1], "labelled_text": by_target[target][1], "parallel_text": f"={pairs}"}
     return {**settings, "path": paths[name].partition("=")[2]}

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from ptft.checkpoint import save
 from ptft.cli import main
 from ptft.errors import Diverged, Stopped
 from ptft.sweep import rank, record, summarise
@@ -128,10 +129,7 @@ def test_an_odd_folder_is_taken_as_it_is(jobs):
 def test_checkpoints_can_be_swept(jobs, capsys):
     assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=96"]) == 0
     for name in ("a", "b"):
-        folder = Path(name) / "checkpoints" / "step-0000000001"
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text('{"seq": 1}')
-        (folder / "config.yaml").write_text(jobs[0]["saved"])
+        save(Path(name) / "checkpoints", 1, {}, {}, jobs[0]["saved"], {}, {})
     assert main(["finetune", "-m", "ckpt=a,b", "model.dropout=0.2,0.3", "run=grid"]) == 0
     assert [(job["ckpt"], job["model"]["dropout"], job["model"]["dim"]) for job in jobs[1:]] == [
         ("a", 0.2, 96),

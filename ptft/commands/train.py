@@ -10,6 +10,7 @@ from ptft.data.loader import Loader
 from ptft.locate import locate
 from ptft.logs import Console
 from ptft.loop import Evaluation, evaluate, fit
+from ptft.manifest import verify
 from ptft.run import Run
 from ptft.training import Training
 
@@ -70,6 +71,7 @@ def _final(training: Training, loaders: dict, settings: SimpleNamespace, run: Ru
     chosen = locate(str(run.folder))
     last = training.progress.step
     if chosen != run.latest():
+        verify(chosen)
         training.restore(chosen)
     found = {}
     for split in ("valid", "test"):

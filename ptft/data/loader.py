@@ -142,14 +142,13 @@ class Loader:
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The endless stream of training batches from sample number `start` on; a batch may span two epochs."""
-        starts = itertools.count(start, self.batch_size)
-        return self.answers("batches", ((first, first + self.batch_size, True) for first in starts))
+        size = self.batch_size  # no `self` in the generator: in a cycle, workers would be waited for when it is freed
+        return self.answers("batches", ((first, first + size, True) for first in itertools.count(start, size)))
 
     def epoch(self) -> Iterator[Batch]:
         """Every row once in file order, the last batch as short as it comes; draws are those of epoch 0."""
-        size = self.samples
-        starts = range(0, size, self.batch_size)
-        return self.answers("epoch", ((first, min(first + self.batch_size, size), False) for first in starts))
+        size, total = self.batch_size, self.samples
+        return self.answers("epoch", ((first, min(first + size, total), False) for first in range(0, total, size)))
 
     def answers(self, purpose: str, questions: Iterator[tuple[int, int, bool]]) -> Iterator[Batch]:
         if not self.workers:

@@ -46,9 +46,7 @@ def generate(
     return [_until(row, eos_id) for row in tokens[:, len(prompt) :].tolist()]
 
 
-def choose(
-    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator: torch.Generator
-) -> Tensor:
+def choose(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator: torch.Generator) -> Tensor:
     """One token id per row of logits [B, vocabulary]."""
     if temperature == 0:
         return logits.argmax(-1)

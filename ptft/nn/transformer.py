@@ -136,9 +136,7 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.layers = nn.ModuleList(
-            Layer(dim, heads, hidden, norm, activation, dropout, bias, eps) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(Layer(dim, heads, hidden, norm, activation, dropout, bias, eps) for _ in range(layers))
         self.norm = nn.LayerNorm(dim, eps=eps, bias=bias) if norm == "pre" else None
         self.rotary_size = dim // heads if positions == "rotary" else 0
         if self.rotary_size % 2:

@@ -1,0 +1,7 @@
+"""`python -m ptft` is `ptft`."""
+
+import sys
+
+from ptft.cli import main
+
+sys.exit(main())

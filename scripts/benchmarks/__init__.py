@@ -1,0 +1,1 @@
+"""What `scripts/benchmark` measures, and how: sides take turns, only ratios of neighbouring turns count."""

@@ -1,0 +1,121 @@
+"""Benchmarks of what happens around training: starting, tokenising, saving."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import ratios, spread, table
+
+PTFT = str(Path(sys.executable).with_name("ptft"))
+TOKENIZERS = {"bpe": {"vocab_size": 8192}, "wordpiece": {"vocab_size": 8192}, "unigram": {"vocab_size": 8192}, "character": {}, "byte": {}}
+
+
+def sample() -> str:
+    """The text that ships with ptft."""
+    import ptft
+
+    return gzip.decompress((Path(ptft.__file__).parent / "data/samples/shakespeare.txt.gz").read_bytes()).decode()
+
+
+def start(options: Namespace, folder: Path) -> None:
+    """How long until ptft says something, and until it has trained one step."""
+    (folder / "text.txt").write_text(sample()[: 20_000 if options.quick else 1_000_000])
+    python = [sys.executable, "-c"]
+    cases = {
+        "python": lambda number: ended([*python, ""]),
+        "import torch": lambda number: ended([*python, "import torch"]),
+        "ptft --help": lambda number: ended([PTFT, "--help"]),
+        "ptft pretran": lambda number: ended([PTFT, "pretran"]),
+        "ptft pretrain trainer.batchsize=3": lambda number: ended([PTFT, "pretrain", "trainer.batchsize=3"]),
+        "first step, 1 MB, nothing cached": lambda number: first_step(folder, f"cold-{number}"),
+        "first step, 1 MB, tokens cached": lambda number: first_step(folder, "cold-0", f"-cached-{number}"),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
+    for number in range(1 if options.quick else 5):
+        for name, case in cases.items():
+            times[name].append(case(number))
+    rows = [[f"`{name}`", *spread(wall for wall, _ in took), *spread(cpu for _, cpu in took)] for name, took in times.items()]
+    table(["", "seconds: min", "median", "max", "of CPU: min", "median", "max"], rows)
+
+
+def ended(words: list[str]) -> tuple[float, float]:
+    """Seconds until a command has ended, by the wall clock and of CPU."""
+    began = time.perf_counter()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return _seconds(process, began)
+
+
+def first_step(folder: Path, cache: str, run: str = "") -> tuple[float, float]:
+    """Seconds until the first step of `ptft pretrain` is logged."""
+    metrics = folder / f"{cache}{run}" / "metrics.jsonl"
+    words = [PTFT, "pretrain", "dataset=text", f"dataset.path={folder / 'text.txt'}", f"run={metrics.parent}", "trainer.log_every=1"]
+    environment = {**os.environ, "PTFT_CACHE": str(folder / f"cache-{cache}")}
+    with open(folder / "log", "wb") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment)
+    while not (metrics.exists() and metrics.stat().st_size):
+        if process.poll() is not None:
+            sys.exit(f"ptft ended early:\n{(folder / 'log').read_text()[-3000:]}")
+        time.sleep(0.002)
+    took = time.perf_counter() - began
+    process.kill()
+    return took, _seconds(process, began)[1]
+
+
+def _seconds(process: subprocess.Popen, began: float) -> tuple[float, float]:
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return time.perf_counter() - began, used.ru_utime + used.ru_stime
+
+
+def tokenize(options: Namespace, folder: Path) -> None:
+    """Encoding, against the library's encode_batch by lines; the ids must be the same."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    from ptft.data import vocabulary
+    from ptft.data.tokenizer import Tokenizer
+
+    text = options.text.read_text("utf-8") if options.text else sample()
+    text = text[:50_000] if options.quick else text
+    lines, megabytes, rows = text.splitlines(keepends=True), len(text.encode()) / 1e6, []
+    for name, settings in TOKENIZERS.items():
+        trainer = _trainer(vocabulary, name, settings)
+        trained = trainer.train(iter([text])).to_json()
+        ours, theirs = [], []
+        for _ in range(1 if options.quick else 5):
+            tokenizer, peer = Tokenizer.from_json(trained), Tokenizer.from_json(trained).backend  # neither knows a word yet
+            ours.append(_timed(lambda: tokenizer.encode(lines)))
+            theirs.append(_timed(lambda: peer.encode_batch(lines, add_special_tokens=False)))
+        same = all(mine.tolist() == other.ids for mine, other in zip(ours[-1]["result"], theirs[-1]["result"], strict=True))
+        rates = [f"{megabytes / min(turn['seconds'] for turn in side):.2f}" for side in (ours, theirs)]
+        rows.append([name, *rates, *spread(ratios(theirs, ours)), "same" if same else "DIFFERENT"])
+    table(["tokenizer", "ptft MB/s", "encode_batch MB/s", "ptft is faster: min", "median", "max", "ids"], rows)
+
+
+def checkpoint(options: Namespace, folder: Path) -> None:
+    """Saving with hashes and fsync, against torch.save without either."""
+    import torch
+
+    from ptft import checkpoint as ours
+
+    rows = []
+    for millions in (1,) if options.quick else (1, 10, 50):
+        layers = {f"layer.{index}": torch.randn(1000, 1000) for index in range(millions)}
+        memory = {f"{name}::{moment}": torch.randn(1000, 1000) for name in layers for moment in ("exp_avg", "exp_avg_sq")}
+        saved, peer = [], []
+        for number in range(1 if options.quick else 5):
+            groups = {"model": layers, "optimizer": memory}
+            saved.append(_timed(lambda: ours.save(folder / "checkpoints", number, groups, {}, "", {}, {"run_id": "x"})))  # noqa
+            peer.append(_timed(lambda: torch.save(groups, folder / "peer.pt")))
+        sizes = f"{12 * millions} MB"
+        medians = [spread([turn["seconds"] for turn in side], ".3f")[1] for side in (saved, peer)]
+        rows.append([sizes, *medians, *spread(ratios(saved, peer))])
+    table(["model and optimizer", "ptft s", "torch.save s", "ptft takes, times: min", "median", "max"], rows)

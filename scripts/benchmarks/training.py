@@ -1,0 +1,130 @@
+"""Benchmarks of training: the loop itself, ptft against its peers, the share of the machine's peak, the share of the data."""
+
+from __future__ import annotations
+
+import statistics
+from argparse import Namespace
+from pathlib import Path
+
+from benchmarks.report import ratios, spread, table
+from benchmarks.turns import interleave
+
+TINY = ["model=transformer_tiny", "model.dim=16", "model.layers=1", "trainer.batch_size=2", "model.max_length=32"]
+# the sizes of performance.md: 4 layers of 256, 32 texts of 128 tokens
+BERT = ["model=bert_mini", "model.max_length=128", "model.segments=0", "tokenizer.vocab_size=8192"]
+GPT = ["objective=clm", "model=gpt", "model.dim=256", "model.hidden=1024", "model.activation=gelu_tanh", "tokenizer.vocab_size=8192"]
+CHARACTERS = ["experiment=shakespeare_char"]
+LARGER = [*CHARACTERS, "model.dim=384", "model.layers=6", "model.heads=6", "model.hidden=1536", "model.max_length=256"]
+LARGER += ["model.dropout=0.2", "trainer.batch_size=64"]
+NANOGPT = """config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=1 --eval_interval=1000000 --log_interval=1
+--block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=1000000 --lr_decay_iters=2000
+--dropout=0.0""".split()
+
+
+def loop(options: Namespace, folder: Path) -> None:
+    """What the loop costs over the same objective, optimizer and batches in a bare loop."""
+    cases = {
+        "tiny": (TINY, 10 if options.quick else 250),
+        "ptft pretrain": ([], 2 if options.quick else 8),
+        "4x256, 32x128": (BERT, 1 if options.quick else 4),
+    }
+    rows = []
+    for name, (words, steps) in cases.items():
+        side = {name: ["loop", *words, *common(options, folder, name)]}
+        turns = interleave(side, steps, rounds(options, 40), folder)[name]
+        step = statistics.median(turn["bare"] for turn in turns) / steps * 1000
+        extra = [(turn["seconds"] - turn["bare"]) / steps * 1000 for turn in turns]
+        share = [100 * (turn["seconds"] / turn["bare"] - 1) for turn in turns]
+        rows.append([name, f"{step:.2f}", *spread(share), *spread(extra, ".3f")])
+    head = ["step", "bare ms", "% more: min", "median", "max", "ms more: min", "median", "max"]
+    table(head, rows)
+
+
+def mlm(options: Namespace, folder: Path) -> None:
+    """Masked language modelling against transformers' BertForMaskedLM of the same sizes."""
+    against_transformers(options, folder, BERT, 8)
+
+
+def clm(options: Namespace, folder: Path) -> None:
+    """Causal language modelling against transformers' GPT2LMHeadModel of the same sizes, and against nanoGPT."""
+    against_transformers(options, folder, GPT, 4)
+    if options.nanogpt:
+        peers = {"nanoGPT": ["nanogpt", str(options.nanogpt), *NANOGPT, f"--out_dir={folder / 'nanogpt'}"]}
+        against(options, folder, CHARACTERS, peers, 100, 12)
+
+
+def against_transformers(options: Namespace, folder: Path, words: list[str], steps: int) -> None:
+    peers = {
+        "transformers, bare loop": ["hf-bare", *words, *common(options, folder, "bare")],
+        "transformers, Trainer": ["hf-trainer", *words, *common(options, folder, "trainer")],
+    }
+    against(options, folder, words, peers, steps, 9)
+
+
+def against(
+    options: Namespace, folder: Path, words: list[str], peers: dict[str, list[str]], steps: int, times: int
+) -> None:
+    sides = {"ptft": ["ptft", *words, *common(options, folder, f"ptft-{len(peers)}")], **peers}
+    turns = interleave(sides, 2 if options.quick else steps, rounds(options, times), folder)
+    tokens = turns["ptft"][0]["tokens"] * (2 if options.quick else steps)
+    rows = []
+    for name, told in turns.items():
+        rate = statistics.median(tokens / turn["seconds"] for turn in told)
+        faster = spread(ratios(told, turns["ptft"]))
+        rows.append([name, f"{rate:,.0f}", *faster, f"{told[-1]['loss']:.3f}"])
+    done = (rounds(options, times) + 1) * (2 if options.quick else steps)
+    table(["", "tokens/s", "ptft is faster: min", "median", "max", f"training loss at step {done}"], rows)
+
+
+def peak(options: Namespace, folder: Path) -> None:
+    """Floating-point operations of training as a share of what matrix products alone reach."""
+    rows = []
+    for precision, dtype in precisions():
+        for name, words, steps in (("shakespeare_char", CHARACTERS, 40), ("6x384, 64x256", LARGER, 1), ("MLM 4x256", BERT, 4)):
+            if options.quick:
+                words, steps = [*words, "trainer.batch_size=2"], 1
+            words = [*words, f"trainer.precision={precision}"]
+            sides = {"ptft": ["ptft", *words, *common(options, folder, f"{name}-{precision}")], "gemm": ["gemm", "1024", dtype]}
+            turns = interleave(sides, {"ptft": steps, "gemm": 1 if options.quick else 40}, rounds(options, 6), folder)
+            rows.append([name, precision, *_peak_row(turns, steps, 1 if options.quick else 40)])
+    table(["", "precision", "tokens/s", "GFLOP/s", "GEMM GFLOP/s", "% of it: min", "median", "max"], rows)
+
+
+def _peak_row(turns: dict[str, list[dict]], steps: int, products: int) -> list[str]:
+    ours = [steps * turn["flops"] / turn["seconds"] / 1e9 for turn in turns["ptft"]]
+    best = [products * turn["flops"] / turn["seconds"] / 1e9 for turn in turns["gemm"]]
+    tokens = statistics.median(steps * turn["tokens"] / turn["seconds"] for turn in turns["ptft"])
+    shares = [100 * our / top for our, top in zip(ours, best, strict=True)]
+    return [f"{tokens:,.0f}", f"{statistics.median(ours):.0f}", f"{statistics.median(best):.0f}", *spread(shares, ".0f")]
+
+
+def precisions() -> list[tuple[str, str]]:
+    """Those the machine multiplies in."""
+    import torch
+
+    from ptft.machine import pick_precision
+
+    found = [("fp32", "float32")]
+    return [*found, ("bf16", "bfloat16")] if pick_precision("auto", torch.device("cpu")) == "bf16" else found
+
+
+def data(options: Namespace, folder: Path) -> None:
+    """How much of a step goes into making its batch."""
+    rows = []
+    for name, words, steps in (("ptft pretrain", [], 10), ("shakespeare_char", CHARACTERS, 40), ("4x256, 32x128", BERT, 4)):
+        steps = 2 if options.quick else steps
+        side = {name: ["ptft", *words, *common(options, folder, name)]}
+        turns = interleave(side, steps, rounds(options, 20), folder)[name]
+        step = statistics.median(turn["seconds"] for turn in turns) / steps * 1000
+        rows.append([name, f"{step:.1f}", *spread(100 * turn["data"] / turn["seconds"] for turn in turns)])
+    table(["", "ms a step", "% data: min", "median", "max"], rows)
+
+
+def common(options: Namespace, folder: Path, name: str) -> list[str]:
+    """What every side is told beside its model: where to leave its run, and text to train on."""
+    quick = ["tokenizer=byte", "model.dim=16"] if options.quick else []
+    return [*quick, f"run={folder / 'runs' / name.replace(' ', '-').replace(',', '')}"]
+
+
+def rounds(options: Namespace, wanted: int) -> int:
+    return 2 if options.quick else wanted

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from ptft.records import read_json
+
+
+@pytest.fixture(scope="module")
+def run(cli, mlm_run, data, tmp_path_factory):
+    """A classifier, trained for a moment."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    assert cli("finetune", f"ckpt={mlm_run}", f"run={folder}", *data.classes, "preset=smoke").code == 0
+    return folder
+
+
+def scores(cli, folder, ckpt, *words) -> dict:
+    answer = cli("evaluate", f"ckpt={ckpt}", f"run={folder}", *words)
+    assert answer.code == 0, answer.err
+    return read_json(folder / "scores.json")
+
+
+def test_a_runs_own_scores_come_out_again(cli, run, tmp_path):
+    found = scores(cli, tmp_path / "out", run, "split=valid")
+    found = scores(cli, tmp_path / "out", run, "split=test")
+    assert found == read_json(run / "scores.json")
+
+
+@pytest.mark.parametrize("parent", ["mlm_run", "clm_run"])
+def test_the_loss_depends_neither_on_the_batch_size_nor_on_the_seed(parent, cli, request, tmp_path):
+    parent = request.getfixturevalue(parent)
+    words = [("batch_size=1",), ("batch_size=5", "seed=7"), ("batch_size=64",)]
+    found = [scores(cli, tmp_path / str(number), parent, "split=valid", *more) for number, more in enumerate(words)]
+    trained = read_json(parent / "scores.json")["valid"]
+    for each in found:
+        assert each["valid"] == pytest.approx(trained, rel=1e-5)
+
+
+def test_other_data_are_scored_with_the_labels_of_the_checkpoint(cli, run, data, tmp_path):
+    file = tmp_path / "few.csv"
+    file.write_text("text,label\n" + "the red cat sat,red\nthe old cat sat,old\n")
+    found = scores(cli, tmp_path / "out", run, f"dataset.test_path={file}")["test"]
+    assert found["per_class"]["f1"].keys() == {"big", "old", "red", "small"}
+
+
+def test_a_split_that_does_not_exist_is_said(cli, clm_run):
+    answer = cli("evaluate", f"ckpt={clm_run}")
+    assert answer.code == 3
+    assert "split=test: the dataset has no such split" in answer.complaint
+    assert cli("evaluate", f"ckpt={clm_run}", "split=tset").code == 2

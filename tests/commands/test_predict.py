@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def run(cli, mlm_run, data, tmp_path_factory):
+    """A classifier, trained for a moment."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    assert cli("finetune", f"ckpt={mlm_run}", f"run={folder}", *data.classes, "preset=smoke").code == 0
+    return folder
+
+
+@pytest.fixture
+def predict(cli, run):
+    """The answers for some input."""
+
+    def answers(*words) -> list[dict]:
+        answer = cli("predict", f"ckpt={run}", *words)
+        assert answer.code == 0, answer.err
+        return [json.loads(line) for line in answer.out.splitlines()]
+
+    return answers
+
+
+TEXTS = ["the big cat sat", "the old dog sat on the hilltop", "the red ant", "the small owl sat on the mat", "the cow"]
+
+
+def write(path, texts=TEXTS) -> str:
+    """A file of texts in the format its name says, with ids from the last to the first where it can hold them."""
+    ids = [f"id-{number}" for number in reversed(range(len(texts)))]
+    lines = {
+        ".jsonl": [json.dumps({"id": key, "text": text}) for key, text in zip(ids, texts, strict=True)],
+        ".csv": ["id,text", *(f"{key},{text}" for key, text in zip(ids, texts, strict=True))],
+        ".txt": texts,
+    }
+    path.write_text("\n".join(lines[path.suffix]) + "\n")
+    return f"input={path}"
+
+
+def test_every_row_gets_a_label_and_the_probability_of_each(predict, tmp_path):
+    found = predict(write(tmp_path / "rows.csv"))
+    for answer in found:
+        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+        assert answer["probabilities"].keys() == {"big", "old", "red", "small"}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_ids_and_order_of_the_input_are_kept_whatever_the_batch(suffix, predict, tmp_path):
+    given = write(tmp_path / f"rows{suffix}")
+    found = predict(given, "batch_size=2")
+    assert [answer["id"] for answer in found] == ["id-4", "id-3", "id-2", "id-1", "id-0"]
+    for together, alone in zip(found, predict(given, "batch_size=1"), strict=True):
+        assert together["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+
+
+def test_plain_lines_are_numbered_and_answered_as_a_table_is(predict, tmp_path):
+    plain, table = predict(write(tmp_path / "rows.txt")), predict(write(tmp_path / "rows.csv"))
+    assert [answer["id"] for answer in plain] == [0, 1, 2, 3, 4]
+    assert [answer["probabilities"] for answer in plain] == [answer["probabilities"] for answer in table]
+
+
+def test_standard_input_is_read_as_lines_of_text_or_json(predict, monkeypatch):
+    lines = "the big cat\n" + json.dumps({"id": "b", "text": "the old dog"}) + "\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    assert [answer["id"] for answer in predict("input=-")] == [0, "b"]
+
+
+def test_answers_go_to_a_file_where_one_is_named(predict, tmp_path):
+    assert predict(write(tmp_path / "rows.csv"), f"output={tmp_path / 'out.jsonl'}") == []
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert written == predict(write(tmp_path / "rows.csv"))
+
+
+def test_the_label_column_may_be_there_or_not(predict, data):
+    found = predict(f"input={data.folder / 'classes.csv'}")
+    assert len(found) == 60
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("id,words\n1,the cat\n", "no field 'text'"), ('{"text": 3}\n', "holds a number, expected a string")],
+)
+def test_rows_it_cannot_read_are_refused_by_line(content, told, cli, run, tmp_path):
+    file = tmp_path / ("rows.csv" if content.startswith("id") else "rows.jsonl")
+    file.write_text(content)
+    answer = cli("predict", f"ckpt={run}", f"input={file}")
+    assert answer.code == 3
+    assert told in answer.complaint
+    assert "rows." in answer.complaint
+
+
+def test_a_run_without_labels_is_refused_by_name(cli, mlm_run, tmp_path):
+    answer = cli("predict", f"ckpt={mlm_run}", write(tmp_path / "rows.csv"))
+    assert answer.code == 2
+    assert "MLM predicts no labels" in answer.complaint
+
+
+def test_an_output_that_cannot_be_written_is_said(cli, run, tmp_path):
+    answer = cli("predict", f"ckpt={run}", write(tmp_path / "rows.csv"), f"output={tmp_path}/no/such/folder.jsonl")
+    assert answer.code == 6
+    assert "output=" in answer.complaint

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ptft.errors import Diverged, MachineError
+from ptft.records import read_json
+from ptft.run import Run
+
+
+def test_a_run_leaves_its_configuration_card_metrics_pictures_and_checkpoints(cli, data, tmp_path):
+    run = tmp_path / "run"
+    small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "device=cpu"
+    answer = cli("finetune", "ckpt=null", f"run={run}", *small, *data.classes, "preset=smoke")
+    assert answer.code == 0, answer.err
+    left = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "README.md", "metrics.jsonl", "scores.json", "run.json", "checkpoints", "tensorboard"} <= left
+    for picture in ("curves.png", "confusion_matrix.png"):
+        assert (run / picture).read_bytes().startswith(b"\x89PNG")
+    assert list((run / "samples").iterdir())
+    card = (run / "README.md").read_text()
+    for known in ("ptft finetune ckpt=null", str(data.folder / "classes.csv"), "accuracy", "test"):
+        assert known in card
+    assert f"ptft predict ckpt={run} input=FILE" in answer.out
+    assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+
+
+def test_what_to_type_next_after_pretraining_is_a_command_that_works(cli, mlm_run, tmp_path):
+    answer = cli("show", mlm_run)
+    assert "ptft finetune ckpt=" in answer.out
+    words = ("dataset=sentence_polarity", "preset=smoke", "trainer.train_rows=8", f"run={tmp_path / 'run'}")
+    # 64 tokens of one byte each are few for these sentences
+    assert cli("finetune", f"ckpt={mlm_run}", "model.max_length=512", *words).code == 0
+
+
+def test_the_score_that_sweeps_rank_by_is_the_tasks_own(cli, data, tmp_path):
+    small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "device=cpu", "preset=smoke"
+    words = "finetune", "-m", "ckpt=null", *small, *data.classes, f"run={tmp_path / 'sweep'}", "seed=0,1"
+    answer = cli(*words)
+    assert answer.code == 0, answer.err
+    assert "accuracy" in answer.out
+    assert {read_json(tmp_path / "sweep" / str(job) / "scores.json").keys() >= {"valid"} for job in (0, 1)} == {True}
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_built(train, data, tmp_path):
+    with Run.open(tmp_path / "run", "seed: 0"), pytest.raises(MachineError, match="in use"):
+        train(tmp_path / "run", "pretrain", *data.text)
+
+
+def test_a_run_that_failed_before_its_first_step_can_be_started_again_in_its_folder(train, data, tmp_path):
+    words = "pretrain", "model=transformer_tiny", "tokenizer=byte", *data.text, "preset=smoke", "trainer.steps=1"
+    with pytest.raises(Diverged):
+        train(tmp_path / "diverged", *words, "optimizer.lr=1e30", "trainer.steps=3")
+    with pytest.raises(Exception, match="batch_size"):
+        train(tmp_path / "run", *words, "trainer.batch_size=100000")
+    train(tmp_path / "run", *words)
