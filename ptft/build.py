@@ -25,7 +25,7 @@ from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
 from ptft.duration import duration
 from ptft.errors import CheckpointError, UserError, did_you_mean
-from ptft.locate import locate, saved_config
+from ptft.locate import differences, locate, saved_config
 from ptft.loop import evaluate, seed_step
 from ptft.manifest import verify
 from ptft.objective import Objective
@@ -204,10 +204,20 @@ def _load(objective: Objective, source: Path, wanted: dict | None, goes_on: bool
     if wanted["ema"]:
         weights.update(_averaged(source, weights))
     fresh = top_names(objective.model, wanted["reinit_top"])
-    landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
+    try:
+        landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
+    except UserError as error:
+        raise UserError(f"{_contradictions(config, source)}{error}") from None
     if goes_on:
         load_heads(objective, read(source, "objective", level="size"))
     return landed
+
+
+def _contradictions(config: dict, source: Path) -> str:
+    """The model's settings that are not those of the checkpoint: why its weights may not fit."""
+    changed = differences(config["model"], saved_config(source)["model"])
+    said = [f"model.{name}={here} (the checkpoint has {there})" for name, (here, there) in changed.items()]
+    return f"{', '.join(said)}: " if said else ""
 
 
 def _averaged(source: Path, weights: dict) -> dict:

@@ -350,6 +350,12 @@ def test_a_checkpoint_cannot_bring_more_than_settings(ckpt, composed, capsys, te
     assert "model is not a plain mapping of settings" in capsys.readouterr().err
 
 
+def test_a_configuration_changed_after_it_was_saved_is_refused(ckpt, composed, capsys):
+    (ckpt / "checkpoints" / "step-0000000010" / "config.yaml").write_text("model: {_target_: a.b}")
+    assert main(["finetune", f"ckpt={ckpt}"]) == 4
+    assert "config.yaml: damaged" in capsys.readouterr().err
+
+
 def test_a_checkpoint_does_not_say_whom_to_trust(ckpt, composed):
     hostile(ckpt, "trusted_modules: [evil]\nmodel: {_target_: evil.Net}\ntokenizer: {_target_: a.b}")
     assert main(["finetune", f"ckpt={ckpt}"]) == 0

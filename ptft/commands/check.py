@@ -18,7 +18,7 @@ from ptft.logs import Console
 from ptft.loop import evaluate, fit
 from ptft.objective import Batch
 from ptft.run import Run
-from ptft.terminal import duration, size
+from ptft.terminal import as_clock, size
 from ptft.training import Progress, Training
 
 TIMED_STEPS = 8
@@ -68,7 +68,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
         "epochs": round(settings.steps / settings.steps_per_epoch, 2),
         "memory": f"{size(machine.peak_memory(stage.device))} at the longest batch",
         "disk": f"{size(checkpoint)} a checkpoint, {size(checkpoint * (trainer['keep_last'] + 2))} at most",
-        "time": duration(_total(settings, step, evaluation, saving)),
+        "time": as_clock(_total(settings, step, evaluation, saving)),
     }
 
 

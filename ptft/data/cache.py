@@ -18,6 +18,7 @@ from typing import Any
 from ptft.errors import MachineError
 
 MANIFEST = "manifest.json"
+LAYOUT = 1  # raise it when what is written, or how text becomes ids, changes: old folders are then left alone
 
 
 def cached(key: str, build: Callable[[Path], dict[str, Any]], notes: list[str]) -> tuple[Path, dict[str, Any]]:
@@ -27,7 +28,7 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]], notes: list[str]) 
     serves this process, and `notes` says so.
     """
     root = writable_root(notes)
-    final = root / key
+    final = root / f"{key}-{LAYOUT}"
     facts = verified(final)
     if facts is None:
         sweep(root)

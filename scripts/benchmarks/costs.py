@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import ratios, spread, table
 
 PTFT = str(Path(sys.executable).with_name("ptft"))
-TOKENIZERS = {"bpe": {"vocab_size": 8192}, "wordpiece": {"vocab_size": 8192}, "unigram": {"vocab_size": 8192}, "character": {}, "byte": {}}
+VOCABULARY = 8192
 
 
 def sample() -> str:
@@ -56,11 +57,11 @@ def ended(words: list[str]) -> tuple[float, float]:
 def first_step(folder: Path, cache: str, run: str = "") -> tuple[float, float]:
     """Seconds until the first step of `ptft pretrain` is logged."""
     metrics = folder / f"{cache}{run}" / "metrics.jsonl"
-    words = [PTFT, "pretrain", "dataset=text", f"dataset.path={folder / 'text.txt'}", f"run={metrics.parent}", "trainer.log_every=1"]
+    words = ["dataset=text", f"dataset.path={folder / 'text.txt'}", f"run={metrics.parent}", "trainer.log_every=1"]
     environment = {**os.environ, "PTFT_CACHE": str(folder / f"cache-{cache}")}
     with open(folder / "log", "wb") as log:
         began = time.perf_counter()
-        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen([PTFT, "pretrain", *words], stdout=log, stderr=log, env=environment)
     while not (metrics.exists() and metrics.stat().st_size):
         if process.poll() is not None:
             sys.exit(f"ptft ended early:\n{(folder / 'log').read_text()[-3000:]}")
@@ -80,24 +81,34 @@ def tokenize(options: Namespace, folder: Path) -> None:
     """Encoding, against the library's encode_batch by lines; the ids must be the same."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
-    from ptft.data import vocabulary
     from ptft.data.tokenizer import Tokenizer
 
     text = options.text.read_text("utf-8") if options.text else sample()
     text = text[:50_000] if options.quick else text
     lines, megabytes, rows = text.splitlines(keepends=True), len(text.encode()) / 1e6, []
-    for name, settings in TOKENIZERS.items():
-        trainer = _trainer(vocabulary, name, settings)
+    for trainer in _trainers():
         trained = trainer.train(iter([text])).to_json()
         ours, theirs = [], []
         for _ in range(1 if options.quick else 5):
             tokenizer, peer = Tokenizer.from_json(trained), Tokenizer.from_json(trained).backend  # neither knows a word yet
-            ours.append(_timed(lambda: tokenizer.encode(lines)))
-            theirs.append(_timed(lambda: peer.encode_batch(lines, add_special_tokens=False)))
+            ours.append(_timed(tokenizer.encode, lines))
+            theirs.append(_timed(peer.encode_batch, lines, add_special_tokens=False))
         same = all(mine.tolist() == other.ids for mine, other in zip(ours[-1]["result"], theirs[-1]["result"], strict=True))
         rates = [f"{megabytes / min(turn['seconds'] for turn in side):.2f}" for side in (ours, theirs)]
-        rows.append([name, *rates, *spread(ratios(theirs, ours)), "same" if same else "DIFFERENT"])
+        rows.append([type(trainer).__name__, *rates, *spread(ratios(theirs, ours)), "same" if same else "DIFFERENT"])
     table(["tokenizer", "ptft MB/s", "encode_batch MB/s", "ptft is faster: min", "median", "max", "ids"], rows)
+
+
+def _trainers() -> list[Any]:
+    from ptft.data.vocabulary import BPE, Byte, Character, Unigram, WordPiece
+
+    return [BPE(VOCABULARY, 2), WordPiece(VOCABULARY, 2, lowercase=True), Unigram(VOCABULARY), Character(), Byte()]
+
+
+def _timed(call: Callable, *arguments: Any, **named: Any) -> dict[str, Any]:
+    began = time.perf_counter()
+    result = call(*arguments, **named)
+    return {"seconds": time.perf_counter() - began, "result": result}
 
 
 def checkpoint(options: Namespace, folder: Path) -> None:
@@ -110,11 +121,13 @@ def checkpoint(options: Namespace, folder: Path) -> None:
     for millions in (1,) if options.quick else (1, 10, 50):
         layers = {f"layer.{index}": torch.randn(1000, 1000) for index in range(millions)}
         memory = {f"{name}::{moment}": torch.randn(1000, 1000) for name in layers for moment in ("exp_avg", "exp_avg_sq")}
+        groups = {"model": layers, "optimizer": memory}
         saved, peer = [], []
         for number in range(1 if options.quick else 5):
-            groups = {"model": layers, "optimizer": memory}
-            saved.append(_timed(lambda: ours.save(folder / "checkpoints", number, groups, {}, "", {}, {"run_id": "x"})))  # noqa
-            peer.append(_timed(lambda: torch.save(groups, folder / "peer.pt")))
+            saved.append(_timed(ours.save, folder / "checkpoints", number, groups, {}, "", {}, {"run_id": "benchmark"}))
+            shutil.rmtree(folder / "checkpoints")
+            peer.append(_timed(torch.save, groups, folder / "peer.pt"))
+            (folder / "peer.pt").unlink()
         sizes = f"{12 * millions} MB"
         medians = [spread([turn["seconds"] for turn in side], ".3f")[1] for side in (saved, peer)]
         rows.append([sizes, *medians, *spread(ratios(saved, peer))])

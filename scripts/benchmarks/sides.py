@@ -17,12 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.turns import Turns
 from ptft import machine
 from ptft.app import run as run_command
 from ptft.commands import train as training_command
 from ptft.loop import fit
-
-from benchmarks.turns import Turns
 
 
 class Watched:
@@ -153,7 +152,7 @@ class HFRows(torch.utils.data.Dataset):
 def hf_tokenizer(tokenizer: Any) -> Any:
     from transformers import PreTrainedTokenizerFast
 
-    names = {name: f"[{name.split('_')[0].upper()}]" for name in ("pad_token", "cls_token", "sep_token", "mask_token", "unk_token")}
+    names = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "CLS", "SEP", "MASK", "UNK")}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, **names)
 
 
@@ -227,8 +226,7 @@ def pretrain(go: Any, words: list[str], keep_memory: bool = True) -> None:
     if not keep_memory:
         machine.keep_memory = lambda: None
     training_command.fit = go
-    settings = ["trainer.steps=1000000", "trainer.save_every=null", "schedule=constant", "schedule.warmup=0"]
-    sys.exit(run_command("pretrain", [*settings, *words]))
+    sys.exit(run_command("pretrain", ["trainer.save_every=null", *words]))
 
 
 SIDES = {"ptft": ptft, "loop": loop, "hf-bare": hf_bare, "hf-trainer": hf_trainer, "nanogpt": nanogpt, "gemm": gemm}

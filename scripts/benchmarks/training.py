@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from argparse import Namespace
 from pathlib import Path
@@ -9,28 +10,34 @@ from pathlib import Path
 from benchmarks.report import ratios, spread, table
 from benchmarks.turns import interleave
 
-TINY = ["model=transformer_tiny", "model.dim=16", "model.layers=1", "trainer.batch_size=2", "model.max_length=32"]
+NUMBERS = itertools.count()
+FLAT = "trainer.steps=1000000 schedule.warmup=0"
+TINY = f"model=transformer_tiny model.dim=16 model.layers=1 model.max_length=32 trainer.batch_size=2 {FLAT}"
+DEFAULT = FLAT
 # the sizes of performance.md: 4 layers of 256, 32 texts of 128 tokens
-BERT = ["model=bert_mini", "model.max_length=128", "model.segments=0", "tokenizer.vocab_size=8192"]
-GPT = ["objective=clm", "model=gpt", "model.dim=256", "model.hidden=1024", "model.activation=gelu_tanh", "tokenizer.vocab_size=8192"]
-CHARACTERS = ["experiment=shakespeare_char"]
-LARGER = [*CHARACTERS, "model.dim=384", "model.layers=6", "model.heads=6", "model.hidden=1536", "model.max_length=256"]
-LARGER += ["model.dropout=0.2", "trainer.batch_size=64"]
-NANOGPT = """config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=1 --eval_interval=1000000 --log_interval=1
---block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=1000000 --lr_decay_iters=2000
---dropout=0.0""".split()
+BERT = f"model=bert_mini model.max_length=128 model.segments=0 tokenizer.vocab_size=8192 {FLAT}"
+GPT = f"objective=clm model.dim=256 model.hidden=1024 model.activation=gelu_tanh tokenizer.vocab_size=8192 {FLAT}"
+CHARACTERS = "experiment=shakespeare_char"
+LARGER = (
+    f"{CHARACTERS} model.layers=6 model.heads=6 model.dim=384 model.hidden=1536 model.max_length=256 model.dropout=0.2 "
+    "trainer.batch_size=64"
+)
+NANOGPT = (
+    "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=1 --eval_interval=1000000 --log_interval=1 "
+    "--block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
+)
 
 
 def loop(options: Namespace, folder: Path) -> None:
     """What the loop costs over the same objective, optimizer and batches in a bare loop."""
     cases = {
         "tiny": (TINY, 10 if options.quick else 250),
-        "ptft pretrain": ([], 2 if options.quick else 8),
+        "ptft pretrain": (DEFAULT, 2 if options.quick else 8),
         "4x256, 32x128": (BERT, 1 if options.quick else 4),
     }
     rows = []
     for name, (words, steps) in cases.items():
-        side = {name: ["loop", *words, *common(options, folder, name)]}
+        side = {name: ["loop", *settings(options, folder, words)]}
         turns = interleave(side, steps, rounds(options, 40), folder)[name]
         step = statistics.median(turn["bare"] for turn in turns) / steps * 1000
         extra = [(turn["seconds"] - turn["bare"]) / steps * 1000 for turn in turns]
@@ -49,44 +56,42 @@ def clm(options: Namespace, folder: Path) -> None:
     """Causal language modelling against transformers' GPT2LMHeadModel of the same sizes, and against nanoGPT."""
     against_transformers(options, folder, GPT, 4)
     if options.nanogpt:
-        peers = {"nanoGPT": ["nanogpt", str(options.nanogpt), *NANOGPT, f"--out_dir={folder / 'nanogpt'}"]}
+        peers = {"nanoGPT": ["nanogpt", str(options.nanogpt), *NANOGPT.split(), f"--out_dir={folder / 'nanogpt'}"]}
         against(options, folder, CHARACTERS, peers, 100, 12)
 
 
-def against_transformers(options: Namespace, folder: Path, words: list[str], steps: int) -> None:
+def against_transformers(options: Namespace, folder: Path, words: str, steps: int) -> None:
     peers = {
-        "transformers, bare loop": ["hf-bare", *words, *common(options, folder, "bare")],
-        "transformers, Trainer": ["hf-trainer", *words, *common(options, folder, "trainer")],
+        "transformers, bare loop": ["hf-bare", *settings(options, folder, words)],
+        "transformers, Trainer": ["hf-trainer", *settings(options, folder, words)],
     }
     against(options, folder, words, peers, steps, 9)
 
 
-def against(
-    options: Namespace, folder: Path, words: list[str], peers: dict[str, list[str]], steps: int, times: int
-) -> None:
-    sides = {"ptft": ["ptft", *words, *common(options, folder, f"ptft-{len(peers)}")], **peers}
-    turns = interleave(sides, 2 if options.quick else steps, rounds(options, times), folder)
-    tokens = turns["ptft"][0]["tokens"] * (2 if options.quick else steps)
+def against(options: Namespace, folder: Path, words: str, peers: dict[str, list[str]], steps: int, times: int) -> None:
+    steps = 2 if options.quick else steps
+    turns = interleave({"ptft": ["ptft", *settings(options, folder, words)], **peers}, steps, rounds(options, times), folder)
+    tokens = turns["ptft"][0]["tokens"] * steps
     rows = []
     for name, told in turns.items():
         rate = statistics.median(tokens / turn["seconds"] for turn in told)
         faster = spread(ratios(told, turns["ptft"]))
         rows.append([name, f"{rate:,.0f}", *faster, f"{told[-1]['loss']:.3f}"])
-    done = (rounds(options, times) + 1) * (2 if options.quick else steps)
+    done = (rounds(options, times) + 1) * steps
     table(["", "tokens/s", "ptft is faster: min", "median", "max", f"training loss at step {done}"], rows)
 
 
 def peak(options: Namespace, folder: Path) -> None:
     """Floating-point operations of training as a share of what matrix products alone reach."""
     rows = []
-    for precision, dtype in precisions():
-        for name, words, steps in (("shakespeare_char", CHARACTERS, 40), ("6x384, 64x256", LARGER, 1), ("MLM 4x256", BERT, 4)):
-            if options.quick:
-                words, steps = [*words, "trainer.batch_size=2"], 1
-            words = [*words, f"trainer.precision={precision}"]
-            sides = {"ptft": ["ptft", *words, *common(options, folder, f"{name}-{precision}")], "gemm": ["gemm", "1024", dtype]}
-            turns = interleave(sides, {"ptft": steps, "gemm": 1 if options.quick else 40}, rounds(options, 6), folder)
-            rows.append([name, precision, *_peak_row(turns, steps, 1 if options.quick else 40)])
+    cases = [("shakespeare_char", CHARACTERS, 40), ("6x384, 64x256", LARGER, 1), ("MLM 4x256, 32x128", BERT, 4)]
+    products = 1 if options.quick else 40
+    for (precision, dtype), (name, words, steps) in itertools.product(precisions(), cases):
+        steps = 1 if options.quick else steps
+        ours = settings(options, folder, f"{words} trainer.precision={precision}")
+        sides = {"ptft": ["ptft", *ours], "gemm": ["gemm", "1024", dtype]}
+        turns = interleave(sides, {"ptft": steps, "gemm": products}, rounds(options, 5), folder)
+        rows.append([name, precision, *_peak_row(turns, steps, products)])
     table(["", "precision", "tokens/s", "GFLOP/s", "GEMM GFLOP/s", "% of it: min", "median", "max"], rows)
 
 
@@ -111,19 +116,24 @@ def precisions() -> list[tuple[str, str]]:
 def data(options: Namespace, folder: Path) -> None:
     """How much of a step goes into making its batch."""
     rows = []
-    for name, words, steps in (("ptft pretrain", [], 10), ("shakespeare_char", CHARACTERS, 40), ("4x256, 32x128", BERT, 4)):
+    for name, words, steps in (
+        ("ptft pretrain", DEFAULT, 10),
+        ("shakespeare_char", CHARACTERS, 40),
+        ("4x256, 32x128", BERT, 4),
+    ):
         steps = 2 if options.quick else steps
-        side = {name: ["ptft", *words, *common(options, folder, name)]}
+        side = {name: ["ptft", *settings(options, folder, words)]}
         turns = interleave(side, steps, rounds(options, 20), folder)[name]
         step = statistics.median(turn["seconds"] for turn in turns) / steps * 1000
         rows.append([name, f"{step:.1f}", *spread(100 * turn["data"] / turn["seconds"] for turn in turns)])
     table(["", "ms a step", "% data: min", "median", "max"], rows)
 
 
-def common(options: Namespace, folder: Path, name: str) -> list[str]:
-    """What every side is told beside its model: where to leave its run, and text to train on."""
-    quick = ["tokenizer=byte", "model.dim=16"] if options.quick else []
-    return [*quick, f"run={folder / 'runs' / name.replace(' ', '-').replace(',', '')}"]
+def settings(options: Namespace, folder: Path, words: str) -> list[str]:
+    """The settings of one side: the last of several for the same key, and a run folder of its own."""
+    quick = "model.dim=24 model.layers=1 trainer.batch_size=2" if options.quick else ""
+    run = f"run={folder / 'runs' / str(next(NUMBERS))}"
+    return list({word.partition("=")[0]: word for word in [*words.split(), *quick.split(), run]}.values())
 
 
 def rounds(options: Namespace, wanted: int) -> int:

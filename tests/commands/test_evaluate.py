@@ -20,8 +20,8 @@ def scores(cli, folder, ckpt, *words) -> dict:
 
 
 def test_a_runs_own_scores_come_out_again(cli, run, tmp_path):
-    found = scores(cli, tmp_path / "out", run, "split=valid")
-    found = scores(cli, tmp_path / "out", run, "split=test")
+    for split in ("valid", "test"):
+        found = scores(cli, tmp_path / "out", run, f"split={split}", "batch_size=4")
     assert found == read_json(run / "scores.json")
 
 

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-LETTERS = "   \n\n\t\r\x0b\x0c\x1c\x85\xa0\u3000\u2028\u200b\ufeffab'''sdmtlver.,A1_\u2581#?![]字，。éÀ×ɏҁ½²Ⅷ”’—e\u0301\U0001f600$"
+LETTERS = (
+    "   \n\n\t\r\x0b\x0c\x1c\x85\xa0\u3000\u2028\u200b\ufeffab'''sdmtlver.,A1_\u2581#?![]字，。éÀ×ɏҁ½²Ⅷ”’—e\u0301\U0001f600$"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,7 @@ def test_what_a_killed_process_left_is_swept_away(build, own_cache):
     subprocess.run([sys.executable, "-c", script], check=False)
     assert len(list(own_cache.glob(".tmp-*"))) == 1
     cached("a", build, [])
-    assert [item.name for item in own_cache.iterdir()] == ["a"]
+    assert [item.name for item in own_cache.iterdir()] == ["a-1"]
 
 
 def test_an_unwritable_cache_is_replaced_by_a_temporary_one_and_said(build, own_cache, monkeypatch):
@@ -107,4 +107,4 @@ def test_the_folder_another_process_finished_first_is_kept(build):
 
     folder, facts = cached("a", build_slowly, [])
     assert facts == {"rows": 3}
-    assert [item.name for item in folder.parent.iterdir()] == ["a"]
+    assert [item.name for item in folder.parent.iterdir()] == ["a-1"]

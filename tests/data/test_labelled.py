@@ -115,8 +115,8 @@ def test_pairs_share_the_room_and_the_longer_is_cut(labelled, tokenizers):
     header = ("one", "two", "label")
     dataset = labelled(rows, header, text="one", text_pair="two", valid_fraction=0.0, test_fraction=0.0)
     found = examples(dataset, tokenizers["byte"])["train"]
-    assert [(len(row["tokens"]), len(row["pair"])) for row in found[:4]] == [(5, 24), (24, 5), (14, 15), (1, 1)]
-    assert dataset.notes == ["train: 3 of 7 rows (42.9%) cut to 29 tokens; the longest has 200"]
+    assert [(len(row["tokens"]), len(row["pair"])) for row in found[:4]] == [(5, 26), (26, 5), (15, 16), (1, 1)]
+    assert dataset.notes == ["train: 3 of 7 rows (42.9%) cut to 31 tokens; the longest has 200"]
 
 
 def test_a_completion_is_the_label_as_tokens(labelled, tokenizers):
@@ -129,8 +129,8 @@ def test_a_completion_is_the_label_as_tokens(labelled, tokenizers):
 def test_rows_cut_are_counted_and_too_many_are_refused(labelled, tokenizers):
     dataset = labelled([*ROWS, ("long " * 20, "pos")], valid_fraction=0.0, test_fraction=0.0)
     found = examples(dataset, tokenizers["byte"])["train"]
-    assert len(found[-1]["tokens"]) == 30
-    assert dataset.notes == ["train: 1 of 121 rows (0.8%) cut to 30 tokens; the longest has 100"]
+    assert len(found[-1]["tokens"]) == 32
+    assert dataset.notes == ["train: 1 of 121 rows (0.8%) cut to 32 tokens; the longest has 100"]
     with pytest.raises(DataError, match="more than half lose text: use a model with a larger model.max_length"):
         labelled(ROWS).prepare(tokenizers["byte"], 8, "class")
 
@@ -170,7 +170,11 @@ def test_columns_are_taken_by_name_or_where_they_are_obvious(name, labelled):
 
 
 MISTAKES = {
-    "misspelt": (("text", "label"), {"text": "txt"}, r"dataset\.text=txt: .*rows\.tsv has no such column; did you mean 'text'\?"),
+    "misspelt": (
+        ("text", "label"),
+        {"text": "txt"},
+        r"dataset\.text=txt: .*rows\.tsv has no such column; did you mean 'text'\?",
+    ),
     "columns listed": (("text", "label"), {"label": "zzz"}, r"dataset\.label=zzz: .*; columns: text, label"),
     "label open": (("text", "u", "v"), {}, r"dataset\.label is not set and .* choose from: text, u, v"),
     "text open": (("u", "v", "label"), {}, r"dataset\.text is not set and .* choose from: u, v, label"),

@@ -1,0 +1,21 @@
+"""scripts/benchmark: every benchmark runs to its table; what it measures is not tested."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[1] / "scripts" / "benchmark"
+NAMES = ("loop", "mlm", "clm", "peak", "data", "start", "tokenize", "checkpoint")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_prints_a_table_and_the_command_that_made_it(name):
+    words = [sys.executable, str(BENCHMARK), name, "--quick"]
+    result = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr
+    assert "| --- |" in result.stdout
+    assert f"`scripts/benchmark {name} --quick`" in result.stdout
