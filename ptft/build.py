@@ -25,7 +25,7 @@ from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
 from ptft.duration import duration
 from ptft.errors import CheckpointError, UserError, did_you_mean
-from ptft.locate import differences, locate, saved_config
+from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
 from ptft.manifest import verify
 from ptft.objective import Objective
@@ -146,7 +146,7 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
         facts.update(dataset.facts)
     seed_step(config["seed"], "heads")
     objective = resolve.resolve("objective", config["objective"], {**facts, "model": model}, trusted)
-    landed = _load(objective, source, config.get("ckpt_load"), goes_on) if source else None
+    landed = _load(objective, source, config, goes_on) if source else None
     precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
     return Stage(config, dataset, tokenizer, objective.to(device), device, precision, source, landed)
 
@@ -197,27 +197,17 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
     return trainer.train(dataset.texts("train"))
 
 
-def _load(objective: Objective, source: Path, wanted: dict | None, goes_on: bool) -> Report:
+def _load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Report:
     """Put a checkpoint's weights into the model, and into the heads where the objective goes on."""
-    wanted = wanted or {"allow_partial": False, "reinit_top": 0, "ema": False}
+    wanted = config.get("ckpt_load") or {"allow_partial": False, "reinit_top": 0, "ema": False}
     weights = read(source, "model", level="size")
     if wanted["ema"]:
         weights.update(_averaged(source, weights))
     fresh = top_names(objective.model, wanted["reinit_top"])
-    try:
-        landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
-    except UserError as error:
-        raise UserError(f"{_contradictions(config, source)}{error}") from None
+    landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
     if goes_on:
         load_heads(objective, read(source, "objective", level="size"))
     return landed
-
-
-def _contradictions(config: dict, source: Path) -> str:
-    """The model's settings that are not those of the checkpoint: why its weights may not fit."""
-    changed = differences(config["model"], saved_config(source)["model"])
-    said = [f"model.{name}={here} (the checkpoint has {there})" for name, (here, there) in changed.items()]
-    return f"{', '.join(said)}: " if said else ""
 
 
 def _averaged(source: Path, weights: dict) -> dict:

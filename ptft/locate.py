@@ -164,9 +164,3 @@ def _without_interpolations(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_interpolations(inner) for inner in value]
     return REQUIRED if isinstance(value, str) and "${" in value else value
-
-
-def differences(node: dict[str, Any], saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two nodes differ: name -> (value in `node`, value in `saved`)."""
-    names = sorted(node.keys() | saved.keys())
-    return {name: (node.get(name), saved.get(name)) for name in names if node.get(name) != saved.get(name)}

@@ -10,7 +10,7 @@ import pytest
 
 from ptft.checkpoint import save
 from ptft.errors import CheckpointError, UserError
-from ptft.locate import differences, locate, read_yaml, saved_config
+from ptft.locate import locate, read_yaml, saved_config
 
 CONFIG = "model: {_target_: ptft.models.gpt.GPT, dim: 32}\n"
 
@@ -158,10 +158,3 @@ def test_own_yaml_under_the_same_caps_is_a_mistake_of_the_user(tmp_path):
     with pytest.raises(UserError, match="line 2: aliases") as error:
         read_yaml(tmp_path / "mine.yaml")
     assert error.value.exit_code == 2
-
-
-def test_differences_name_both_values():
-    assert differences({"dim": 64, "dropout": 0.1, "new": 1}, {"dim": 128, "dropout": 0.1}) == {
-        "dim": (64, 128),
-        "new": (1, None),
-    }
