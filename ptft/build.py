@@ -23,6 +23,7 @@ from ptft.checkpoint import read, read_asset
 from ptft.data.loader import Loader
 from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
+from ptft.data.vocabulary import trained
 from ptft.duration import duration
 from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, saved_config
@@ -194,7 +195,7 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
     if source:
         return Tokenizer.from_json(read_asset(source, "tokenizer.json").decode(errors="replace"))
     trainer = resolve.resolve("tokenizer", config["tokenizer"], {}, config["trusted_modules"])
-    return trainer.train(dataset.texts("train"))
+    return trained(trainer, dataset, dataset.notes)
 
 
 def _load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Report:

@@ -124,8 +124,9 @@ CASES = [*CHOSEN, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST
 def test_a_run_stopped_by_a_signal_goes_on_to_the_bit(objective, tuning, workers, accumulate, stop, train, data, tmp_path):
     words = *command(objective, data), *TUNINGS[tuning], *TRAINER, *STEPS[accumulate]
     whole = train(tmp_path / "whole", *words, "trainer.workers=0")
-    with pytest.raises(Stopped, match="resume=auto"):
+    with pytest.raises(Stopped, match="resume=auto") as stopped:
         train(tmp_path / "parts", *words, f"trainer.workers={workers}", console=Interrupting("step", STOPS[stop]))
+    assert stopped.value.exit_code == 75
     assert locate(f"{tmp_path}/parts/last").name == f"step-{STOPS[stop]:010d}"
     parts = train(tmp_path / "parts", *words, f"trainer.workers={2 - workers}", resume="auto")
     assert_same_run(whole, parts)
@@ -150,8 +151,9 @@ def test_a_run_stopped_at_every_step_goes_on_to_the_bit(train, data, tmp_path):
     assert_same_run(whole, train(tmp_path / "parts", *words, resume="auto"))
 
 
+@pytest.mark.slow
 def test_sigterm_from_outside_saves_and_exits_75_and_the_run_goes_on_to_the_bit(train, cli, data, tmp_path):
-    words = [*command("clm", data), *TRAINER, *STEPS[1], "trainer.steps=150", "trainer.eval_every=null"]
+    words = [*command("clm", data), *TRAINER, *STEPS[1], "trainer.steps=60", "trainer.eval_every=null"]
     program = "import sys, torch; torch.set_num_threads(1); from ptft.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = [sys.executable, "-c", program, *words, f"run={tmp_path / 'parts'}"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -161,7 +163,7 @@ def test_sigterm_from_outside_saves_and_exits_75_and_the_run_goes_on_to_the_bit(
         _, errors = process.communicate()
     assert process.returncode == 75, errors
     assert "resume=auto" in errors.splitlines()[-1]
-    assert 1 <= records.metrics(tmp_path / "parts")[-1]["step"] < 150
+    assert 1 <= records.metrics(tmp_path / "parts")[-1]["step"] < 60
     assert cli(*words, f"run={tmp_path / 'parts'}", "resume=auto").code == 0
     assert_same_run(train(tmp_path / "whole", *words), tmp_path / "parts")
 
@@ -175,7 +177,7 @@ def test_the_same_command_twice_is_the_same_run_and_another_seed_is_another(trai
 
 
 def test_the_number_of_workers_changes_nothing(train, data, tmp_path):
-    words = *command("mlm", data), *TRAINER, *STEPS[3]
+    words = *command("mlm", data), *TRAINER, *STEPS[3], "trainer.steps=4"
     runs = [train(tmp_path / str(workers), *words, f"trainer.workers={workers}") for workers in (0, 1, 2)]
     for run in runs[1:]:
         assert history(run) == history(runs[0])
@@ -189,17 +191,15 @@ def test_accumulating_small_batches_equals_the_big_one(objective, train, compose
     # only its heads drop features of tasks
     words += ("objective.dropout=0",) if objective in ("classify", "regress") else ()
     settings = compose(*words)["trainer"]
-    states, losses = [], []
-    for size, times in ((12, 1), (6, 2), (4, 3), (1, 12)):
+    runs = []
+    for size, times in ((12, 1), (4, 3), (1, 12)):
         trainer = {**settings, "batch_size": size, "accumulate": times}
-        run = train(tmp_path / str(size), *words, trainer=trainer)
-        states.append(load_file(locate(f"{run}/last") / "model.safetensors"))
-        losses.append(records.metrics(run)[0]["loss"])
-    start = train(tmp_path / "start", *words, "optimizer.lr=1e-30", trainer={**settings, "batch_size": 12})
-    before = load_file(locate(f"{start}/last") / "model.safetensors")
-    assert losses[1:] == pytest.approx([losses[0]] * 3, rel=1e-6)
-    moved = max((states[0][name] - before[name]).abs().max().item() for name in before)
-    assert moved > 1e-3
-    for state in states[1:]:
-        for name, value in state.items():
-            torch.testing.assert_close(value, states[0][name], rtol=1e-6, atol=1e-6 * moved)
+        runs.append(train(tmp_path / str(size), *words, trainer=trainer))
+    rows = [records.metrics(run)[0] for run in runs]
+    assert rows[0]["grad_norm"] > 0.01
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in rows] == pytest.approx([rows[0][name]] * 3, rel=1e-6)
+    whole, *parts = (load_file(locate(f"{run}/last") / "model.safetensors") for run in runs)
+    for part in parts:
+        for name, value in part.items():
+            torch.testing.assert_close(value, whole[name], rtol=1e-6, atol=1e-7)

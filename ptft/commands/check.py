@@ -97,7 +97,10 @@ class _Silence:
     def log(self, *_: Any) -> None:
         pass
 
-    save = evaluated = log
+    save = evaluated = note = bad_batch = log
+
+    def latest(self) -> None:
+        pass
 
     def pause(self) -> AbstractContextManager:
         return nullcontext()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ GPT2 = (
     rf"| ?[{WIDE_MARKS}]+(?![^{SPACE}{LETTERS}0-9])"
     rf"| ?[^{SPACE}]+|[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+"
 )
+PLAIN_WORD = re.compile(f" ?(?:[{LETTERS}]+|[0-9]+|[{WIDE_MARKS}]+)")  # one piece of that split
 # Where each pre-tokeniser always splits: encoding the chunks one by one gives the ids of the whole text.
 CHUNKS = {
     "bpe": re.compile(GPT2),
@@ -114,13 +116,22 @@ class Tokenizer:
         split = CHUNKS[self.kind].findall
         chunked = [split(text) for text in texts]
         missing = list(set().union(*chunked) - self.known.keys())
-        for chunk, entry in zip(missing, self.encode_plain(missing), strict=True):
-            self.known[chunk] = np.array(entry.ids, dtype=np.int32).tobytes()
+        self.learn(missing)
         ids = [np.frombuffer(b"".join(map(self.known.__getitem__, chunks)), dtype=np.int32) for chunks in chunked]
         if len(self.known) > CACHED_CHUNKS:  # words met early are the frequent ones: keep those
             for chunk in missing:
                 del self.known[chunk]
         return ids
+
+    def learn(self, chunks: list[str]) -> None:
+        """Remember the ids of chunks; plain words of byte-level BPE go to its merges directly, which is three times faster."""
+        plain = PLAIN_WORD.fullmatch if self.kind == "bpe" else (lambda chunk: None)
+        others = [chunk for chunk in chunks if not plain(chunk)]
+        for chunk in set(chunks).difference(others):
+            pieces = self.backend.model.tokenize(chunk.encode().decode("latin-1").translate(BYTE_LETTERS))
+            self.known[chunk] = array("i", [piece.id for piece in pieces]).tobytes()
+        for chunk, entry in zip(others, self.encode_plain(others), strict=True):
+            self.known[chunk] = array("i", entry.ids).tobytes()
 
     def look_up(self, text: str) -> np.ndarray:
         """Ids of characters or bytes by one table."""
@@ -218,6 +229,7 @@ def byte_alphabet() -> dict[str, int]:
 
 
 BYTES = byte_alphabet()
+BYTE_LETTERS = {byte: letter for letter, byte in BYTES.items()}
 
 
 def code_of(token: str, kind: str) -> int | None:
