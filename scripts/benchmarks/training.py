@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from benchmarks.report import ratios, spread, table
-from benchmarks.turns import interleave
+from benchmarks.turns import WARM, interleave
 
 NUMBERS = itertools.count()
 FLAT = "trainer.steps=1000000 schedule.warmup=0"
@@ -30,17 +30,12 @@ NANOGPT = (
 
 def loop(options: Namespace, folder: Path) -> None:
     """What the loop costs over the same objective, optimizer and batches in a bare loop."""
-    cases = {
-        "tiny": (TINY, 10 if options.quick else 250),
-        "ptft pretrain": (DEFAULT, 2 if options.quick else 8),
-        "4x256, 32x128": (BERT, 1 if options.quick else 4),
-    }
     rows = []
-    for name, (words, steps) in cases.items():
+    for name, words in {"tiny": TINY, "ptft pretrain": DEFAULT, "4x256, 32x128": BERT}.items():
         side = {name: ["loop", *settings(options, folder, words)]}
-        turns = interleave(side, steps, rounds(options, 40), folder)[name]
-        step = statistics.median(turn["bare"] for turn in turns) / steps * 1000
-        extra = [(turn["seconds"] - turn["bare"]) / steps * 1000 for turn in turns]
+        turns = interleave(side, budget(options, 35), folder)[name]
+        step = statistics.median(turn["bare"] / turn["steps"] for turn in turns) * 1000
+        extra = [(turn["seconds"] - turn["bare"]) / turn["steps"] * 1000 for turn in turns]
         share = [100 * (turn["seconds"] / turn["bare"] - 1) for turn in turns]
         rows.append([name, f"{step:.2f}", *spread(share), *spread(extra, ".3f")])
     head = ["step", "bare ms", "% more: min", "median", "max", "ms more: min", "median", "max"]
@@ -49,56 +44,50 @@ def loop(options: Namespace, folder: Path) -> None:
 
 def mlm(options: Namespace, folder: Path) -> None:
     """Masked language modelling against transformers' BertForMaskedLM of the same sizes."""
-    against_transformers(options, folder, BERT, 8)
+    against_transformers(options, folder, BERT)
 
 
 def clm(options: Namespace, folder: Path) -> None:
     """Causal language modelling against transformers' GPT2LMHeadModel of the same sizes, and against nanoGPT."""
-    against_transformers(options, folder, GPT, 4)
+    against_transformers(options, folder, GPT)
     if options.nanogpt:
         peers = {"nanoGPT": ["nanogpt", str(options.nanogpt), *NANOGPT.split(), f"--out_dir={folder / 'nanogpt'}"]}
-        against(options, folder, CHARACTERS, peers, 100, 12)
+        against(options, folder, CHARACTERS, peers)
 
 
-def against_transformers(options: Namespace, folder: Path, words: str, steps: int) -> None:
+def against_transformers(options: Namespace, folder: Path, words: str) -> None:
     peers = {
         "transformers, bare loop": ["hf-bare", *settings(options, folder, words)],
         "transformers, Trainer": ["hf-trainer", *settings(options, folder, words)],
     }
-    against(options, folder, words, peers, steps, 9)
+    against(options, folder, words, peers)
 
 
-def against(options: Namespace, folder: Path, words: str, peers: dict[str, list[str]], steps: int, times: int) -> None:
-    steps = 2 if options.quick else steps
-    turns = interleave({"ptft": ["ptft", *settings(options, folder, words)], **peers}, steps, rounds(options, times), folder)
-    tokens = turns["ptft"][0]["tokens"] * steps
-    rows = []
+def against(options: Namespace, folder: Path, words: str, peers: dict[str, list[str]]) -> None:
+    turns = interleave({"ptft": ["ptft", *settings(options, folder, words)], **peers}, budget(options, 60), folder)
+    tokens, rows = turns["ptft"][0]["tokens"], []
     for name, told in turns.items():
-        rate = statistics.median(tokens / turn["seconds"] for turn in told)
+        rate = statistics.median(turn["steps"] * tokens / turn["seconds"] for turn in told)
         faster = spread(ratios(told, turns["ptft"]))
         rows.append([name, f"{rate:,.0f}", *faster, f"{told[-1]['loss']:.3f}"])
-    done = (rounds(options, times) + 1) * steps
+    done = 2 * WARM + sum(turn["steps"] for turn in turns["ptft"])
     table(["", "tokens/s", "ptft is faster: min", "median", "max", f"training loss at step {done}"], rows)
 
 
 def peak(options: Namespace, folder: Path) -> None:
     """Floating-point operations of training as a share of what matrix products alone reach."""
     rows = []
-    cases = [("shakespeare_char", CHARACTERS, 40), ("6x384, 64x256", LARGER, 1), ("MLM 4x256, 32x128", BERT, 4)]
-    products = 1 if options.quick else 40
-    for (precision, dtype), (name, words, steps) in itertools.product(precisions(), cases):
-        steps = 1 if options.quick else steps
+    cases = [("shakespeare_char", CHARACTERS), ("6x384, 64x256", LARGER), ("MLM 4x256, 32x128", BERT)]
+    for (precision, dtype), (name, words) in itertools.product(precisions(), cases):
         ours = settings(options, folder, f"{words} trainer.precision={precision}")
         sides = {"ptft": ["ptft", *ours], "gemm": ["gemm", "1024", dtype]}
-        turns = interleave(sides, {"ptft": steps, "gemm": products}, rounds(options, 5), folder)
-        rows.append([name, precision, *_peak_row(turns, steps, products)])
+        rows.append([name, precision, *_peak_row(interleave(sides, budget(options, 15), folder, equal=False))])
     table(["", "precision", "tokens/s", "GFLOP/s", "GEMM GFLOP/s", "% of it: min", "median", "max"], rows)
 
 
-def _peak_row(turns: dict[str, list[dict]], steps: int, products: int) -> list[str]:
-    ours = [steps * turn["flops"] / turn["seconds"] / 1e9 for turn in turns["ptft"]]
-    best = [products * turn["flops"] / turn["seconds"] / 1e9 for turn in turns["gemm"]]
-    tokens = statistics.median(steps * turn["tokens"] / turn["seconds"] for turn in turns["ptft"])
+def _peak_row(turns: dict[str, list[dict]]) -> list[str]:
+    ours, best = ([turn["steps"] * turn["flops"] / turn["seconds"] / 1e9 for turn in turns[name]] for name in ("ptft", "gemm"))
+    tokens = statistics.median(turn["steps"] * turn["tokens"] / turn["seconds"] for turn in turns["ptft"])
     shares = [100 * our / top for our, top in zip(ours, best, strict=True)]
     return [f"{tokens:,.0f}", f"{statistics.median(ours):.0f}", f"{statistics.median(best):.0f}", *spread(shares, ".0f")]
 
@@ -116,15 +105,10 @@ def precisions() -> list[tuple[str, str]]:
 def data(options: Namespace, folder: Path) -> None:
     """How much of a step goes into making its batch."""
     rows = []
-    for name, words, steps in (
-        ("ptft pretrain", DEFAULT, 10),
-        ("shakespeare_char", CHARACTERS, 40),
-        ("4x256, 32x128", BERT, 4),
-    ):
-        steps = 2 if options.quick else steps
+    for name, words in {"ptft pretrain": DEFAULT, "shakespeare_char": CHARACTERS, "4x256, 32x128": BERT}.items():
         side = {name: ["ptft", *settings(options, folder, words)]}
-        turns = interleave(side, steps, rounds(options, 20), folder)[name]
-        step = statistics.median(turn["seconds"] for turn in turns) / steps * 1000
+        turns = interleave(side, budget(options, 15), folder)[name]
+        step = statistics.median(turn["seconds"] / turn["steps"] for turn in turns) * 1000
         rows.append([name, f"{step:.1f}", *spread(100 * turn["data"] / turn["seconds"] for turn in turns)])
     table(["", "ms a step", "% data: min", "median", "max"], rows)
 
@@ -136,5 +120,6 @@ def settings(options: Namespace, folder: Path, words: str) -> list[str]:
     return list({word.partition("=")[0]: word for word in [*words.split(), *quick.split(), run]}.values())
 
 
-def rounds(options: Namespace, wanted: int) -> int:
-    return 2 if options.quick else wanted
+def budget(options: Namespace, seconds: float) -> float:
+    """How long to measure; what starts each side comes on top."""
+    return 0 if options.quick else seconds

@@ -14,6 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 BENCHMARK = Path(__file__).parents[1] / "benchmark"
+TURN = 0.5  # seconds: long beside a switch, short beside the moods of a machine
+WARM = 2  # steps of the two turns before the measured ones
 
 
 class Turns:
@@ -91,13 +93,19 @@ class Side:
         self.process.wait()
 
 
-def interleave(sides: dict[str, list[str]], steps: dict[str, int] | int, rounds: int, folder: Path) -> dict[str, list[dict]]:
-    """Let sides, each given by its words, take turns of `steps` steps; returns what each told of each turn but the first."""
+def interleave(sides: dict[str, list[str]], seconds: float, folder: Path, equal: bool = True) -> dict[str, list[dict]]:
+    """Let sides, each given by its words, take turns for so many seconds; returns what each told of each of its turns.
+
+    Turns take about TURN seconds. equal: all sides do as many steps a turn as the slowest of them can.
+    """
     running = {name: Side(words, folder) for name, words in sides.items()}
+    warm = {name: [side.turn(WARM) for _ in range(2)][1]["seconds"] / WARM for name, side in running.items()}
+    steps = {name: max(1, round(TURN / (max(warm.values()) if equal else warm[name]))) for name in sides}
     told: dict[str, list[dict]] = {name: [] for name in sides}
-    for _ in range(rounds + 1):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until or not all(told.values()):
         for name, side in running.items():
-            told[name].append(side.turn(steps if isinstance(steps, int) else steps[name]))
+            told[name].append(side.turn(steps[name]) | {"steps": steps[name]})
     for side in running.values():
         side.close()
-    return {name: turns[1:] for name, turns in told.items()}
+    return told
