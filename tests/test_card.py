@@ -64,9 +64,7 @@ def test_the_card_says_which_split_chose_the_weights():
 
 def test_facts_are_told_in_words():
     text = card(FACTS)
-    assert text.startswith(
-        "# finetune-2030-01-02\n\n```\nptft finetune ckpt=runs/a 'dataset.path=my reviews.csv'\n```\n"
-    )
+    assert text.startswith("# finetune-2030-01-02\n\n```\nptft finetune ckpt=runs/a 'dataset.path=my reviews.csv'\n```\n")
     for line in (
         "- seconds: 1:02:02",
         "- seed: 1234",

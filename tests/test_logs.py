@@ -51,9 +51,7 @@ def test_a_resumed_run_counts_from_where_it_goes_on():
     clock.now += 2
     assert pace.mark(70, {"samples": 700}) == {"samples_per_second": 50, "seconds_left": 6}
     clock.now += 50
-    assert pace.mark(70, {"samples": 700}) == {"samples_per_second": 50, "seconds_left": 6}, (
-        "marking again changes nothing"
-    )
+    assert pace.mark(70, {"samples": 700}) == {"samples_per_second": 50, "seconds_left": 6}, "marking again changes nothing"
 
 
 def test_going_back_to_an_earlier_step_starts_the_pace_anew():

@@ -119,7 +119,7 @@ def test_skip_gives_up_after_three_bad_steps_in_a_row(fragile, tmp_path):
 
 
 def test_rollback_takes_up_the_last_checkpoint_and_the_data_that_comes_next(fragile):
-    run = fragile([3], "trainer.steps=4", "trainer.nonfinite=rollback", "trainer.save_every=2", "trainer.keep_last=9")
+    run = fragile([3], "trainer.steps=4", "trainer.nonfinite=rollback", "trainer.save_every=2", "trainer.eval_every=null")
     states = {found["step"]: load_file(found["path"] / "model.safetensors") for found in checkpoints(run)}
     assert all(torch.equal(states[4][name], states[2][name]) for name in states[2])
     assert read_json(locate(f"{run}/last") / "state.json")["progress"]["samples"] == 16

@@ -164,9 +164,7 @@ def test_lars_without_decay_ignores_the_size_of_the_gradient(weight_decay):
     assert moves[0].norm().item() == pytest.approx(4e-3, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("weight", "gradient"), [(torch.zeros(2, 2), torch.ones(2, 2)), (torch.ones(2, 2), torch.zeros(2, 2))]
-)
+@pytest.mark.parametrize(("weight", "gradient"), [(torch.zeros(2, 2), torch.ones(2, 2)), (torch.ones(2, 2), torch.zeros(2, 2))])
 def test_lars_trusts_fully_where_a_norm_is_zero(weight, gradient):
     parameter = torch.nn.Parameter(weight.clone())
     parameter.grad = gradient.clone()

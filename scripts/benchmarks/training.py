@@ -16,7 +16,10 @@ TINY = f"model=transformer_tiny model.dim=16 model.layers=1 model.max_length=32 
 DEFAULT = FLAT
 # the sizes of performance.md: 4 layers of 256, 32 texts of 128 tokens
 BERT = f"model=bert_mini model.max_length=128 model.segments=0 tokenizer.vocab_size=8192 {FLAT}"
-GPT = f"objective=clm model.dim=256 model.hidden=1024 model.activation=gelu_tanh tokenizer.vocab_size=8192 {FLAT}"
+GPT = (
+    "objective=clm model.positions=learned model.dim=256 model.hidden=1024 model.activation=gelu_tanh "
+    f"tokenizer.vocab_size=8192 {FLAT}"
+)
 CHARACTERS = "experiment=shakespeare_char"
 LARGER = (
     f"{CHARACTERS} model.layers=6 model.heads=6 model.dim=384 model.hidden=1536 model.max_length=256 model.dropout=0.2 "

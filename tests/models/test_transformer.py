@@ -66,9 +66,7 @@ def test_every_token_sees_both_sides(make_transformer):
     assert (x.grad.abs().sum(-1) > 0).all()
 
 
-@pytest.mark.parametrize(
-    "changes", [{"norm": "post"}, {"activation": "swiglu"}, {"activation": "relu"}, {"bias": False}]
-)
+@pytest.mark.parametrize("changes", [{"norm": "post"}, {"activation": "swiglu"}, {"activation": "relu"}, {"bias": False}])
 def test_variants_learn_to_tell_two_texts_apart(changes, make_transformer):
     model = make_transformer(**changes).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
