@@ -163,6 +163,10 @@ class Loader:
         pending.pending = questions
         return iter(loader)
 
+    def close(self) -> None:
+        """Let the worker processes end, once nobody iterates any more; otherwise they wait for the garbage collector."""
+        self.pools.clear()
+
     def start_workers(self) -> tuple[Any, Questions]:
         import torch
         from torch.utils.data import DataLoader
