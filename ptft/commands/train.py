@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 from ptft import build, machine, outcome
@@ -25,18 +26,23 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float] | No
     console = console or Console(0)
     source = locate(config["ckpt"]) if config["ckpt"] else None
     started = time.monotonic()
-    with Run.open(
-        config["run"],
-        config["saved"],
-        config["argv"],
-        resuming=config["resume"] == "auto",
-        allow=config["resume_allow"],
-        parent=source,
-        keep_last=config["trainer"]["keep_last"],
-        console=console,
-    ) as run:
+    with (
+        Run.open(
+            config["run"],
+            config["saved"],
+            config["argv"],
+            resuming=config["resume"] == "auto",
+            allow=config["resume_allow"],
+            parent=source,
+            keep_last=config["trainer"]["keep_last"],
+            console=console,
+        ) as run,
+        ExitStack() as workers,
+    ):
         stage = build.stage(config, own=run.resumed, report=console.progress)
         loaders = {split: _loader(stage, split) for split in ("train", "valid", "test")}
+        for loader in filter(None, loaders.values()):
+            workers.callback(loader.close)
         settings = build.settings(config, loaders["train"].samples, stage.precision, stage.objective.score)
         build.check_best(stage.objective, loaders["valid"], settings)
         run.identify(data=stage.dataset.fingerprint, tokenizer=stage.tokenizer.hash)
