@@ -20,6 +20,7 @@ import torch
 from ptft import machine, resolve
 from ptft.averaging import Average
 from ptft.checkpoint import read, read_asset
+from ptft.data.labelled import Reader
 from ptft.data.loader import Loader
 from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
@@ -69,7 +70,8 @@ class Stage:
 
     def assets(self) -> dict[str, bytes]:
         """What a checkpoint keeps beside weights, so that a later stage needs nothing else."""
-        data = {"facts": self.dataset.facts, "fingerprint": self.dataset.fingerprint, "tokenizer": self.tokenizer.hash}
+        data = {"facts": self.dataset.facts, "columns": self.dataset.columns}
+        data |= {"fingerprint": self.dataset.fingerprint, "tokenizer": self.tokenizer.hash}
         text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
         return {"tokenizer.json": self.tokenizer.to_json().encode(), "data.json": text.encode()}
 
@@ -133,15 +135,17 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     if source:
         verify(source)  # all of it: a damaged file that is not needed today says that others may be damaged too
     goes_on = source is not None and _same_objective(config, source)
-    facts = _known_facts(own or (source if goes_on else None))
-    dataset = resolve.resolve("dataset", config["dataset"], facts, trusted)
+    facts = _data_asset(own or (source if goes_on else None), "facts")
+    if source is None and not prepare:
+        raise UserError("ckpt must be given: ckpt=RUN")
+    dataset = resolve.resolve("dataset", config["dataset"], facts, trusted) if prepare else None
     tokenizer = _tokenizer(config, own or source, dataset)
     facts = {**facts, "tokenizer": tokenizer, "vocab_size": tokenizer.vocab_size, "seed": config["seed"]}
     seed_step(config["seed"], "model")
     model = resolve.resolve("model", config["model"], facts, trusted)
     kind = resolve.find("objective", config["objective"], trusted)
     if prepare:
-        encode = partial(dataset.prepare, tokenizer, text_length(dataset, model, kind), kind.target, report=report)
+        encode = partial(dataset.prepare, tokenizer, text_length(config, model, kind), kind.target, report=report)
         starts = "ckpt_load" in config and own is None
         goes_on &= _encode(dataset, encode, facts.get("labels"), must_be_known=not starts)
         facts.update(dataset.facts)
@@ -166,9 +170,16 @@ def _encode(dataset, encode: Callable, known: list[str] | None, must_be_known: b
     return True
 
 
-def text_length(dataset, model: torch.nn.Module, objective: type[Objective]) -> int:
+def reader(stage: Stage) -> Reader:
+    """What reads rows to predict on, by the columns of the training file, wherever that is now, unless others are named."""
+    node, known = stage.config["dataset"], _data_asset(stage.source, "columns")
+    text = node.get("text") or node.get("source") or known.get("text")
+    return Reader(text or "text", node.get("text_pair") or known.get("text_pair"))
+
+
+def text_length(config: dict, model: torch.nn.Module, objective: type[Objective]) -> int:
     """How many tokens of text one example may have, without those the objective adds. Raises UserError."""
-    wanted = dataset.max_length or model.max_length
+    wanted = config["dataset"]["max_length"] or model.max_length
     least = objective.added_tokens + 1
     if not least <= wanted <= model.max_length:
         raise UserError(f"dataset.max_length={wanted}: expected {least} to model.max_length={model.max_length}")
@@ -180,12 +191,12 @@ def _same_objective(config: dict, source: Path) -> bool:
     return saved_config(source)["objective"]["_target_"] == config["objective"]["_target_"]
 
 
-def _known_facts(source: Path | None) -> dict:
-    """What a checkpoint knows of the data its heads were made for."""
+def _data_asset(source: Path | None, name: str) -> dict:
+    """What a checkpoint knows of the data its heads were made for: facts, columns."""
     if source is None:
         return {}
     try:
-        return dict(json.loads(read_asset(source, "data.json"))["facts"])
+        return dict(json.loads(read_asset(source, "data.json"))[name])
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{source / 'assets' / 'data.json'}: not what ptft writes") from None
 

@@ -49,8 +49,8 @@ def _answers(stage: build.Stage, config: dict) -> Iterator[dict[str, Any]]:
     """Predictions in the order of the input, a batch at a time."""
     ids: list[Any] = []
     rows = _remembering(input_rows(config["input"]), ids)
-    length = build.text_length(stage.dataset, stage.model, type(stage.objective))
-    examples = stage.dataset.examples(rows, stage.tokenizer, length)
+    length = build.text_length(config, stage.model, type(stage.objective))
+    examples = build.reader(stage).examples(rows, stage.tokenizer, length)
     while batch := list(islice(examples, config["batch_size"])):
         for example, found in zip(batch, _predict(stage, batch), strict=True):
             yield {"id": ids[example["row"]], **found}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,26 @@ from ptft.data.table import SPLITS, Encoder, LabelledRows, Table, read_table
 from ptft.data.targets import class_codes, numbers, strata
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, UserError
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads rows without labels: the column of the text, and that of a second one where the task takes two."""
+
+    text: str
+    text_pair: str | None
+
+    def examples(self, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, max_length: int) -> Iterator[Example]:
+        """Rows (see reading.input_rows) as examples to predict on."""
+        encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False)
+        for number, (where, row) in enumerate(rows):
+            text = text_cell(row, where, self.column(row))
+            pair = text_cell(row, where, self.text_pair) if self.text_pair else None
+            yield encoder.example(text, pair) | {"row": number, "text": text}
+
+    def column(self, row: dict[str, Any]) -> str:
+        """Plain lines come as column "text", whatever the training file called it."""
+        return "text" if list(row) == ["text"] and self.text_pair is None else self.text
 
 
 class LabelledText:
@@ -171,17 +192,10 @@ class LabelledText:
             return None
         return LabelledRows(self.folder, split, facts["type"], facts["target"], self.text_pair is not None)
 
-    def examples(self, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, max_length: int) -> Iterator[Example]:
-        """Rows without labels (see reading.input_rows) as examples to predict on."""
-        encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False)
-        for number, (where, row) in enumerate(rows):
-            text = text_cell(row, where, self.input_column(row))
-            pair = text_cell(row, where, self.text_pair) if self.text_pair else None
-            yield encoder.example(text, pair) | {"row": number, "text": text}
-
-    def input_column(self, row: dict[str, Any]) -> str:
-        """Plain lines come as column "text", whatever the training file calls it."""
-        return "text" if list(row) == ["text"] and self.text_pair is None else self.text
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """What a Reader needs to know, long after the training file is gone."""
+        return {"text": self.text, "text_pair": self.text_pair}
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -121,6 +121,11 @@ class Text:
         return Blocks(ids, ends, facts["type"], self.length, self.tokenizer.eos_id)
 
     @property
+    def columns(self) -> dict[str, str | None]:
+        """Text is read whole: no column is needed to predict on other text."""
+        return {}
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What constructors may ask of this data: nothing, text has no classes."""
         return {}

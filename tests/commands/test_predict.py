@@ -105,3 +105,16 @@ def test_an_output_that_cannot_be_written_is_said(cli, run, tmp_path):
     answer = cli("predict", f"ckpt={run}", write(tmp_path / "rows.csv"), f"output={tmp_path}/no/such/folder.jsonl")
     assert answer.code == 6
     assert "output=" in answer.complaint
+
+
+def test_the_training_file_may_be_gone_by_then(cli, mlm_run, tmp_path):
+    rows = [f"{kind} {animal},{kind}" for kind in ("good", "bad") for animal in ("cat", "dog", "owl", "ant", "cow", "hen") * 4]
+    table = tmp_path / "train.csv"
+    table.write_text("\n".join(["review,stars", *rows]) + "\n")
+    words = ("dataset=labelled_text", f"dataset.path={table}", "dataset.text=review", "dataset.label=stars")
+    assert cli("finetune", f"ckpt={mlm_run}", f"run={tmp_path / 'run'}", *words, "preset=smoke").code == 0
+    table.unlink()
+    (tmp_path / "new.csv").write_text("id,review\n7,good pig\n")
+    answer = cli("predict", f"ckpt={tmp_path / 'run'}", f"input={tmp_path / 'new.csv'}")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["id"] in (7, "7")
