@@ -7,6 +7,7 @@ import pytest
 
 from ptft.commands.show import main
 from ptft.errors import UserError
+from ptft.manifest import seal
 
 
 def make_run(folder, run_id="1", words=("pretrain",), parent=None, scores=None, steps=(10, 20)):
@@ -23,7 +24,9 @@ def make_run(folder, run_id="1", words=("pretrain",), parent=None, scores=None, 
         checkpoint = folder / "checkpoints" / f"step-{step:010}"
         checkpoint.mkdir(parents=True)
         (checkpoint / "model.safetensors").write_bytes(b"x" * 1500)
-        (checkpoint / "manifest.json").write_text(json.dumps({"seq": sequence, "step": step}))
+        fields = {"schema": 1, "ptft": "0.1.0", "identity": {"run_id": run_id}, "seq": sequence, "step": step}
+        fields |= {"best": step == 10, "environment": {}, "files": {}}
+        (checkpoint / "manifest.json").write_bytes(seal(fields))
     (folder / "checkpoints" / ".tmp-1").mkdir()
     (folder / "checkpoints" / "last").write_text("step-0000000020\n")
     (folder / "checkpoints" / "best").write_text("step-0000000010\n")
@@ -56,8 +59,8 @@ def test_a_finished_run_tells_its_command_scores_checkpoints_and_what_comes_next
     assert "training loss  4.0000 █▁ 3.0000" in lines
     assert "no parent: the weights were new" in lines
     assert [line.split() for line in lines if line.startswith("step-")] == [
-        ["step-0000000010", "10", "1.5", "KB", "best"],
-        ["step-0000000020", "20", "1.5", "KB", "last"],
+        ["step-0000000010", "10", "1.7", "KB", "best"],
+        ["step-0000000020", "20", "1.7", "KB", "last"],
     ]
     assert lines[-1].startswith(f"next: ptft finetune ckpt={run} ")
 

@@ -84,7 +84,7 @@ def test_packed_documents_get_the_features_they_get_alone(positions, length, mak
 
 
 def test_what_is_added_to_the_residual_stream_starts_smaller_with_depth(make_gpt):
-    model = make_gpt(dim=256, hidden=1024, layers=8)
+    model = make_gpt(dim=256, hidden=1024, layers=8, init_std=0.02)
     layer = model.stack.layers[3]
     expected = 0.02 / 16**0.5
     assert layer.attention.out.weight.std().item() == pytest.approx(expected, rel=0.05)
