@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 
 import pytest
 import yaml
@@ -77,7 +78,7 @@ def test_every_preset_goes_with_every_training_command(preset, words, compose):
 
 def test_every_experiment_composes_for_the_command_it_names(compose):
     for name, path in OPTIONS.get("experiment", {}).items():
-        command = "finetune" if "ckpt" in read_yaml(path) or "ptft finetune" in path.read_text() else "pretrain"
+        command = re.search(r"# Command: ptft (\w+)", path.read_text())[1]
         parent = () if command == "pretrain" or "ckpt" in read_yaml(path) else ("ckpt=null", "model=transformer")
         assert compose(command, *parent, f"experiment={name}")["trainer"]
 
