@@ -179,8 +179,9 @@ def test_the_same_command_twice_is_the_same_run_and_another_seed_is_another(trai
 
 def test_the_number_of_workers_changes_nothing(train, data, tmp_path):
     words = *command("mlm", data), *TRAINER, *STEPS[3], "trainer.steps=4"
+    others = set(multiprocessing.active_children())
     runs = [train(tmp_path / str(workers), *words, f"trainer.workers={workers}") for workers in (0, 1, 2)]
-    assert multiprocessing.active_children() == []  # a run takes its workers with it
+    assert set(multiprocessing.active_children()) <= others  # a run takes its workers with it
     for run in runs[1:]:
         assert history(run) == history(runs[0])
         assert content(run)["model.safetensors"] == content(runs[0])["model.safetensors"]
