@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ptft.choices import config_dir, groups
 from ptft.errors import UserError, nearest
 
 SHORT = {
@@ -157,5 +159,13 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     if command == "pretrain" and ckpt not in ([], [None]):
         return [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
     if command == "finetune" and ckpt == [None] and not chosen & {"tokenizer", "experiment"}:
-        return ["tokenizer=bpe"]
+        return [] if _brings("tokenizer", arguments) else ["tokenizer=bpe"]
     return []
+
+
+def _brings(part: str, arguments: Arguments) -> bool:
+    """Whether the chosen dataset's YAML file settles another part itself, as images do with tokenizer: null."""
+    own = arguments.flags.get("--config-dir")
+    files = groups([config_dir(), *([Path(own)] if own else [])]).get("dataset", {})
+    names = [name for name in arguments.values("dataset") if name in files]
+    return any(f"override /{part}@" in files[name].read_text(encoding="utf-8") for name in names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ import torch
 from ptft import machine, resolve
 from ptft.averaging import Average
 from ptft.checkpoint import read, read_asset
-from ptft.data.labelled import Reader
 from ptft.data.loader import Loader
 from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
@@ -30,7 +29,7 @@ from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
 from ptft.manifest import verify
-from ptft.objective import Objective
+from ptft.objective import Example, Objective
 from ptft.state import Report, load_heads, load_model
 from ptft.training import Training
 from ptft.tuning import top_names
@@ -38,18 +37,23 @@ from ptft.tuning import top_names
 # settings of a model that leave the shape and the meaning of its weights as they are
 FREE = {"dropout", "max_length", "init_std"}
 BETTER = {"causal": "; use model=gpt", "bidirectional": "; use model=transformer"}
+USED_BY = {"tokenizer": "text", "transform": "image"}
+# what a checkpoint's heads were made for; other facts are about its model's inputs
+OF_HEADS = {"num_classes", "labels", "target_mean", "target_std"}
 
 
 @dataclass
 class Stage:
     """What every command works with: data, tokenizer, and an objective around its model, on the device.
 
-    source: the checkpoint folder the weights came from, or None. landed: how those weights landed.
+    tokenizer: None but for text. transform: None but for images. source: the checkpoint folder the weights came from, or
+    None. landed: how those weights landed.
     """
 
     config: dict
     dataset: Any
     tokenizer: Any
+    transform: Any
     objective: Objective
     device: torch.device
     precision: str
@@ -70,10 +74,21 @@ class Stage:
 
     def assets(self) -> dict[str, bytes]:
         """What a checkpoint keeps beside weights, so that a later stage needs nothing else."""
-        data = {"facts": self.dataset.facts, "columns": self.dataset.columns}
-        data |= {"fingerprint": self.dataset.fingerprint, "tokenizer": self.tokenizer.hash}
+        data = {"facts": self.dataset.facts, "columns": self.dataset.columns, "inputs": self.inputs}
+        data |= {"fingerprint": self.dataset.fingerprint, **self.hashes()}
         text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
-        return {"tokenizer.json": self.tokenizer.to_json().encode(), "data.json": text.encode()}
+        vocabulary = {"tokenizer.json": self.tokenizer.to_json().encode()} if self.tokenizer else {}
+        return {**vocabulary, "data.json": text.encode()}
+
+    def hashes(self) -> dict[str, str]:
+        """What identifies the vocabulary."""
+        return {"tokenizer": self.tokenizer.hash} if self.tokenizer else {}
+
+    @property
+    def inputs(self) -> dict[str, Any] | None:
+        """What the model's inputs were made like, images as large as it reads them; None for text."""
+        found = getattr(self.dataset, "inputs", None)
+        return found and found | ({"image_size": list(self.transform.size)} if self.transform else {})
 
 
 def check(config: dict) -> None:
@@ -93,6 +108,10 @@ def check(config: dict) -> None:
     if dataset.modality not in model.traits:
         reads = " ".join(sorted(model.traits))
         raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}, and model {model.__name__} is {reads}")
+    for part, modality in USED_BY.items():
+        if (config.get(part) is None) == (dataset.modality == modality):
+            what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out"
+            raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}: {part} {what}")
     if objective.target not in dataset.targets:
         wants = f"a {objective.target} to learn for each text" if objective.target else "text without labels"
         raise UserError(
@@ -135,25 +154,58 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     if source:
         verify(source)  # all of it: a damaged file that is not needed today says that others may be damaged too
     goes_on = source is not None and _same_objective(config, source)
-    facts = _data_asset(own or (source if goes_on else None), "facts")
+    facts = _facts(own or source, heads=goes_on or own is not None)
     if source is None and not prepare:
         raise UserError("ckpt must be given: ckpt=RUN")
     dataset = resolve.resolve("dataset", config["dataset"], facts, trusted) if prepare else None
-    tokenizer = _tokenizer(config, own or source, dataset)
-    facts = {**facts, "tokenizer": tokenizer, "vocab_size": tokenizer.vocab_size, "seed": config["seed"]}
-    seed_step(config["seed"], "model")
-    model = resolve.resolve("model", config["model"], facts, trusted)
     kind = resolve.find("objective", config["objective"], trusted)
-    if prepare:
-        encode = partial(dataset.prepare, tokenizer, text_length(config, model, kind), kind.target, report=report)
-        starts = "ckpt_load" in config and own is None
-        goes_on &= _encode(dataset, encode, facts.get("labels"), must_be_known=not starts)
-        facts.update(dataset.facts)
+    starts = "ckpt_load" in config and own is None
+    if resolve.find("dataset", config["dataset"], trusted).modality == "text":
+        tokenizer, transform = _tokenizer(config, own or source, dataset), None
+        facts |= {"tokenizer": tokenizer, "vocab_size": tokenizer.vocab_size}
+        model = _model(config, facts)
+        if prepare:
+            encode = partial(dataset.prepare, tokenizer, text_length(config, model, kind), kind.target, report=report)
+            goes_on &= _encode(dataset, encode, facts.get("labels"), must_be_known=not starts)
+            facts |= dataset.facts
+    else:
+        tokenizer = None
+        if prepare:
+            encode = partial(dataset.prepare, target=kind.target, report=report)
+            goes_on &= _encode(dataset, encode, facts.get("labels"), must_be_known=not starts)
+            facts |= dataset.facts
+        transform = _transform(config, facts)
+        model = _model(config, facts)
     seed_step(config["seed"], "heads")
-    objective = resolve.resolve("objective", config["objective"], {**facts, "model": model}, trusted)
+    facts |= {"model": model, "dataset": dataset, "seed": config["seed"]}
+    objective = resolve.resolve("objective", config["objective"], facts, trusted)
     landed = _load(objective, source, config, goes_on) if source else None
     precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
-    return Stage(config, dataset, tokenizer, objective.to(device), device, precision, source, landed)
+    return Stage(config, dataset, tokenizer, transform, objective.to(device), device, precision, source, landed)
+
+
+def _facts(source: Path | None, heads: bool) -> dict[str, Any]:
+    """What a checkpoint knows of data like its own: what its inputs are like, and, where its heads go on, its labels."""
+    if source is None:
+        return {"inputs": None}
+    known, inputs = _data_asset(source, "facts"), _data_asset(source, "inputs")
+    if not heads:
+        known = {name: value for name, value in known.items() if name not in OF_HEADS}
+    return {**known, **(inputs or {}), "inputs": inputs}
+
+
+def _transform(config: dict, facts: dict[str, Any]) -> Any:
+    """The transform of images, whose output is the model's input shape; None for other data."""
+    if config.get("transform") is None:
+        return None
+    transform = resolve.resolve("transform", config["transform"], facts, config["trusted_modules"])
+    facts |= {"transform": transform, "input_shape": [transform.channels, *transform.size]}
+    return transform
+
+
+def _model(config: dict, facts: dict[str, Any]) -> torch.nn.Module:
+    seed_step(config["seed"], "model")
+    return resolve.resolve("model", config["model"], {**facts, "seed": config["seed"]}, config["trusted_modules"])
 
 
 def _encode(dataset, encode: Callable, known: list[str] | None, must_be_known: bool) -> bool:
@@ -162,19 +214,26 @@ def _encode(dataset, encode: Callable, known: list[str] | None, must_be_known: b
         encode(labels=known)
         return True
     encode(labels=None)
-    if not set(dataset.facts["labels"]) <= set(known):
+    if not set(dataset.facts.get("labels") or known) <= set(known):
         dataset.notes.append("the data has other classes than the checkpoint's head: the head starts fresh")
         return False
-    if dataset.facts["labels"] != known:
+    if dataset.facts.get("labels", known) != known:
         encode(labels=known)
     return True
 
 
-def reader(stage: Stage) -> Reader:
-    """What reads rows to predict on, by the columns of the training file, wherever that is now, unless others are named."""
-    node, known = stage.config["dataset"], _data_asset(stage.source, "columns")
-    text = node.get("text") or node.get("source") or known.get("text")
-    return Reader(text or "text", node.get("text_pair") or known.get("text_pair"))
+def examples(stage: Stage, source: str) -> Iterator[tuple[Any, Example]]:
+    """What `source` holds to predict on, each with its id.
+
+    It is read by the columns of the training file, wherever that is now, unless others are named.
+    """
+    node = stage.config["dataset"]
+    dataset = resolve.find("dataset", node, stage.config["trusted_modules"])
+    columns, inputs = (_data_asset(stage.source, name) for name in ("columns", "inputs"))
+    reader = dataset.reader(node, columns or {}, inputs)
+    if stage.tokenizer is None:
+        return reader.read(source)
+    return reader.read(source, stage.tokenizer, text_length(stage.config, stage.model, type(stage.objective)))
 
 
 def text_length(config: dict, model: torch.nn.Module, objective: type[Objective]) -> int:
@@ -191,13 +250,12 @@ def _same_objective(config: dict, source: Path) -> bool:
     return saved_config(source)["objective"]["_target_"] == config["objective"]["_target_"]
 
 
-def _data_asset(source: Path | None, name: str) -> dict:
-    """What a checkpoint knows of the data its heads were made for: facts, columns."""
-    if source is None:
-        return {}
+def _data_asset(source: Path, name: str) -> dict | None:
+    """What a checkpoint knows of its data: facts, columns, and what its inputs are like (None for text)."""
     try:
-        return dict(json.loads(read_asset(source, "data.json"))[name])
-    except (ValueError, KeyError, TypeError):
+        found = json.loads(read_asset(source, "data.json")).get(name)
+        return None if found is None else dict(found)
+    except (ValueError, AttributeError, TypeError):
         raise CheckpointError(f"{source / 'assets' / 'data.json'}: not what ptft writes") from None
 
 

@@ -57,7 +57,7 @@ def _refuse_missing(config: DictConfig, command: str) -> None:
 def _refuse_unknown(config: DictConfig, command: str) -> None:
     """Settings that nothing reads: the command line cannot add them, but ++ and a user's YAML file can."""
     faults = _unknown("", config, {field.name for field in dataclasses.fields(ROOTS[command])})
-    for part in ("tokenizer", *PARTS):
+    for part in ("tokenizer", "transform", *PARTS):
         node = config.get(part)
         target = node.get("_target_") if isinstance(node, DictConfig) else None
         known = known_settings([part, "task"] if part == "objective" else [part], target) if target else set()

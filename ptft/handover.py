@@ -16,7 +16,8 @@ from ptft.locate import locate, saved_config
 from ptft.manifest import read_file, read_manifest
 from ptft.schema import store
 
-PARTS = ("dataset", "tokenizer", "model", "objective")
+PARTS = ("dataset", "tokenizer", "transform", "model", "objective")
+MAYBE = ("tokenizer", "transform")  # what data of other kinds has no use for
 PLACEHOLDER = "_from_ckpt_"
 
 
@@ -24,7 +25,7 @@ def register(ckpt: str | None) -> None:
     """Make `from_ckpt` an option of every part: what `ckpt` saved, or a placeholder where it is not known yet."""
     config = _saved(ckpt) if ckpt else {}
     for part in PARTS:
-        node = OmegaConf.create(config.get(part, {PLACEHOLDER: part}))
+        node = OmegaConf.create(config.get(part) or {PLACEHOLDER: part})
         if not ckpt:
             OmegaConf.set_struct(node, False)
         store("from_ckpt", node, group=part)
@@ -39,6 +40,10 @@ def fill(config: DictConfig) -> None:
         raise UserError(f"{parts[-1]} must be given: {parts[-1]}=NAME (without ckpt there is none to take over)")
     saved = _saved(config.ckpt)
     for part in parts:
+        if part in MAYBE and saved.get(part) is None:
+            with open_dict(config):
+                config[part] = None
+            continue
         if part not in saved:
             raise UserError(f"ckpt={config.ckpt} saved no {part}; give {part}=NAME")
         changes = {key: value for key, value in config[part].items_ex(resolve=False) if key != PLACEHOLDER}

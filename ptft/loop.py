@@ -26,11 +26,16 @@ BAD_STEPS_ALLOWED = 3
 
 @dataclass
 class Evaluation:
-    """What one pass over a split says: scores by name, tables (confusion matrix), lines that show the model at work."""
+    """What one pass over a split says: scores by name, tables (confusion matrix), lines and pictures of the model at work.
+
+    warnings: what the scores say must not go unnoticed.
+    """
 
     scores: dict[str, float]
     tables: dict[str, Any] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
+    pictures: dict[str, Tensor] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 class _StopRequested(Exception):
@@ -193,7 +198,7 @@ def evaluate(
     seed_step(settings.seed, "evaluate")
     sums: dict[str, list[float]] = {}
     metrics = {name: metric.to(device) for name, metric in objective.metrics().items()}
-    samples: list[str] = []
+    samples, pictures = [], {}
     for index, batch in enumerate(islice(loader.epoch(), settings.eval_batches if limit else None)):
         if stop():
             raise _StopRequested
@@ -204,9 +209,10 @@ def evaluate(
         for metric in metrics.values():
             metric.update(output.prediction, output.target)
         if index == 0 and settings.samples:
-            samples = objective.samples(batch, output)[: settings.samples]
+            samples, pictures = objective.samples(batch, output)[: settings.samples], objective.pictures(batch, output)
     means = {name: total / count if count else math.nan for name, (total, count) in sums.items()}
-    return _evaluation(objective, means, metrics, samples)
+    scores, tables = _scores(objective, means, metrics)
+    return Evaluation(scores, tables, samples, pictures, objective.warnings(scores))
 
 
 def _add(sums: dict[str, list[float]], means: dict[str, tuple[Tensor, Tensor]]) -> None:
@@ -217,8 +223,8 @@ def _add(sums: dict[str, list[float]], means: dict[str, tuple[Tensor, Tensor]]) 
         entry[1] += float(count)
 
 
-def _evaluation(objective: Objective, means: dict[str, float], metrics: dict, samples: list[str]) -> Evaluation:
-    """Split what was measured into numbers and tables."""
+def _scores(objective: Objective, means: dict[str, float], metrics: dict) -> tuple[dict[str, float], dict[str, Any]]:
+    """What was measured, as numbers and as tables."""
     scores = {**means, **objective.scores(means)}
     tables = {}
     for name, metric in metrics.items():
@@ -227,7 +233,7 @@ def _evaluation(objective: Objective, means: dict[str, float], metrics: dict, sa
             scores[name] = float(value)
         else:
             tables[name] = value.cpu().numpy()
-    return Evaluation(scores, tables, samples)
+    return scores, tables
 
 
 def _save_if_due(training, run, settings, better: bool) -> None:

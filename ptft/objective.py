@@ -67,6 +67,14 @@ class Objective(nn.Module):
         """Lines of text that show what the model now does."""
         return []
 
+    def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Pictures by name, uint8 [3, H, W], that show what the model now does."""
+        return {}
+
+    def warnings(self, scores: dict[str, float]) -> list[str]:
+        """What an evaluation's scores say must not go unnoticed, such as features that collapse."""
+        return []
+
     def after_step(self, progress: float) -> None:
         """What moves after each optimizer step without a gradient: teachers, queues, clamps."""
 

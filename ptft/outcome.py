@@ -18,6 +18,12 @@ from ptft.training import Training
 
 FLOAT = 4  # bytes
 COPIES = 3  # weights, and the two moments of Adam
+# labelled data to fine-tune on, to show how
+LABELLED = {
+    "text": "dataset=sentence_polarity",
+    "image": "dataset=digits",
+    "table": "dataset=table dataset.path=FILE dataset.target=COLUMN",
+}
 
 
 def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) -> dict[str, Any]:
@@ -54,7 +60,7 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "data": {
             **stage.dataset.describe(),
             "fingerprint": stage.dataset.fingerprint,
-            "tokenizer": stage.tokenizer.hash,
+            **stage.hashes(),
         },
         "model": model,
         "tuning": training.tuning.table(objective),
@@ -68,7 +74,8 @@ def _rows(stage: Any) -> str:
     """How many rows each split has."""
     splits = {split: stage.dataset.rows(split) for split in ("train", "valid", "test")}
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items() if rows is not None)
-    return f"{counts} rows of {stage.config['dataset']['path']}"
+    node = stage.config["dataset"]
+    return f"{counts} rows of {node.get('path') or node['_target_'].rpartition('.')[2]}"
 
 
 def _where(stage: Any, run: Run) -> dict[str, Any]:
@@ -151,4 +158,4 @@ def _next(run: Run, stage: Any) -> list[str]:
     more = [f'ptft generate ckpt={folder} prompt="..."'] if "causal" in stage.model.traits else []
     if objective.target == "text":
         return more
-    return [f"ptft finetune ckpt={folder} task=classify dataset=sentence_polarity", *more]
+    return [f"ptft finetune ckpt={folder} task=classify {LABELLED[stage.dataset.modality]}", *more]

@@ -54,11 +54,13 @@ class Draw:
     """The random numbers of the samples of one batch.
 
     seed: the run's seed. epoch, row: int arrays [B] that address each sample; evaluation always uses epoch 0.
+    training: whether the samples are to be learned from, so that they may be augmented.
     """
 
     seed: int
     epoch: np.ndarray
     row: np.ndarray
+    training: bool = False
 
     def words(self, purpose: str, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Random 64-bit words [B, *shape]."""

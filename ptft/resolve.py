@@ -23,6 +23,7 @@ Node = Mapping[str, Any]
 HOMES = {
     "dataset": ("ptft.data",),
     "tokenizer": ("ptft.data",),
+    "transform": ("ptft.data",),
     "model": ("ptft.models",),
     "objective": ("ptft.objectives", "ptft.tasks"),
     "tuning": ("ptft.tuning",),
@@ -42,6 +43,14 @@ VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 FACTS = {
     "model",
     "tokenizer",
+    "transform",
+    "dataset",
+    "inputs",
+    "input_shape",
+    "channels",
+    "image_size",
+    "pixel_mean",
+    "pixel_std",
     "vocab_size",
     "num_classes",
     "labels",

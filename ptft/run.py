@@ -159,6 +159,10 @@ class Run:
         """Write an evaluation down: its scores, its samples, and its tables (confusion matrix) as JSON."""
         self.log(step, split, evaluation.scores)
         self.samples(step, evaluation.samples, split)
+        if evaluation.pictures:
+            self.pictures(step, evaluation.pictures, split)
+        for text in evaluation.warnings:
+            self.note(f"{split} at step {step}: {text}")
         if evaluation.tables:
             tables = {name: table.tolist() for name, table in evaluation.tables.items()}
             self.write(f"tables/{split}.json", dump(plain({"step": step, **tables})))
@@ -170,6 +174,13 @@ class Run:
         self.write(f"samples/step-{step:010d}-{split}.txt", ("\n".join(lines) + "\n").encode())
         if self.console:
             self.console.samples(step, lines)
+
+    def pictures(self, step: int, pictures: Mapping[str, Tensor], split: str = "valid") -> None:
+        """Keep pictures [3, H, W] that show what the model now does."""
+        from ptft.canvas import png_bytes
+
+        for name, picture in pictures.items():
+            self.write(f"pictures/step-{step:010d}-{split}-{name}.png", png_bytes(picture))
 
     def note(self, text: str) -> None:
         """Say a warning, now and again at the end."""

@@ -126,6 +126,7 @@ class Shared:
     trusted_modules: list[str] = field(default_factory=list)
     dataset: Any = None
     tokenizer: Any = None
+    transform: Any = None
     model: Any = None
     objective: Any = None
 

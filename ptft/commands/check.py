@@ -49,7 +49,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     valid = stage.loader("valid", trainer["batch_size"])
     settings = build.settings(config, train.samples, stage.precision, stage.objective.score)
     build.check_best(stage.objective, valid, settings)
-    run.identify(data=stage.dataset.fingerprint, tokenizer=stage.tokenizer.hash)
+    run.identify(data=stage.dataset.fingerprint, **stage.hashes())
     run.assets = stage.assets()
     training, schedule = build.training(stage, settings)
     once = _shortened(settings, steps=1, eval_every=1)

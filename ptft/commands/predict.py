@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, TextIO
@@ -13,14 +13,11 @@ import numpy as np
 import torch
 
 from ptft import build
-from ptft.data.reading import input_rows
 from ptft.errors import MachineError, UserError
 from ptft.loop import move
 from ptft.machine import autocast
 from ptft.objective import Example
 from ptft.randomness import Draw
-
-IDS = ("id", "row_id", "uid", "guid")
 
 
 def main(config: dict) -> None:
@@ -47,20 +44,11 @@ def _destination(name: str) -> AbstractContextManager[TextIO]:
 
 def _answers(stage: build.Stage, config: dict) -> Iterator[dict[str, Any]]:
     """Predictions in the order of the input, a batch at a time."""
-    ids: list[Any] = []
-    rows = _remembering(input_rows(config["input"]), ids)
-    length = build.text_length(config, stage.model, type(stage.objective))
-    examples = build.reader(stage).examples(rows, stage.tokenizer, length)
-    while batch := list(islice(examples, config["batch_size"])):
-        for example, found in zip(batch, _predict(stage, batch), strict=True):
-            yield {"id": ids[example["row"]], **found}
-
-
-def _remembering(rows: Iterable[tuple[str, dict]], ids: list[Any]) -> Iterator[tuple[str, dict]]:
-    """The rows as they come, noting the id of each."""
-    for number, (where, row) in enumerate(rows):
-        ids.append(next((row[name] for name in IDS if row.get(name) is not None), number))
-        yield where, row
+    named = build.examples(stage, config["input"])
+    while batch := list(islice(named, config["batch_size"])):
+        answers = _predict(stage, [example for _, example in batch])
+        for (name, _), found in zip(batch, answers, strict=True):
+            yield {"id": name, **found}
 
 
 @torch.no_grad()

@@ -45,7 +45,7 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float] | No
             workers.callback(loader.close)
         settings = build.settings(config, loaders["train"].samples, stage.precision, stage.objective.score)
         build.check_best(stage.objective, loaders["valid"], settings)
-        run.identify(data=stage.dataset.fingerprint, tokenizer=stage.tokenizer.hash)
+        run.identify(data=stage.dataset.fingerprint, **stage.hashes())
         run.assets = stage.assets()
         training, schedule = build.training(stage, settings)
         if run.resumed:

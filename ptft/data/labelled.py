@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from ptft.data.cache import cached
 from ptft.data.files import find_files, fingerprint
-from ptft.data.reading import choose_label, choose_text, existing, first_row, text_cell
+from ptft.data.reading import choose_label, choose_text, existing, first_row, input_rows, row_id, text_cell
 from ptft.data.rows import Example
 from ptft.data.splits import assign, draw, held_out
 from ptft.data.table import SPLITS, Encoder, LabelledRows, Table, read_table
@@ -27,13 +27,13 @@ class Reader:
     text: str
     text_pair: str | None
 
-    def examples(self, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, max_length: int) -> Iterator[Example]:
-        """Rows (see reading.input_rows) as examples to predict on."""
+    def read(self, source: str, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Any, Example]]:
+        """The rows of a file, or of standard input ("-"), as examples to predict on, each with its id."""
         encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False)
-        for number, (where, row) in enumerate(rows):
+        for number, (where, row) in enumerate(input_rows(source)):
             text = text_cell(row, where, self.column(row))
             pair = text_cell(row, where, self.text_pair) if self.text_pair else None
-            yield encoder.example(text, pair) | {"row": number, "text": text}
+            yield row_id(row, number), encoder.example(text, pair) | {"row": number, "text": text}
 
     def column(self, row: dict[str, Any]) -> str:
         """Plain lines come as column "text", whatever the training file called it."""
@@ -191,6 +191,12 @@ class LabelledText:
         if split not in facts["rows"]:
             return None
         return LabelledRows(self.folder, split, facts["type"], facts["target"], self.text_pair is not None)
+
+    @classmethod
+    def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: None) -> Reader:
+        """What reads rows to predict on: by the columns that `node` names, else those the model was trained on."""
+        text = node.get("text") or node.get("source") or columns.get("text")
+        return Reader(text or "text", node.get("text_pair") or columns.get("text_pair"))
 
     @property
     def columns(self) -> dict[str, str | None]:

@@ -68,7 +68,7 @@ class Assembly:
         rows = self.order.rows(start, stop) if training else samples
         epochs = samples // len(self.source) if training else np.zeros_like(samples)
         seed = self.seed if training else 0  # so that evaluations of runs with other seeds compare
-        return self.collate(self.take(rows.tolist()), Draw(seed, epochs, rows))
+        return self.collate(self.take(rows.tolist()), Draw(seed, epochs, rows, training))
 
     def take(self, indices: list[int]) -> list[Any]:
         take = getattr(self.source, "take", None)

@@ -13,6 +13,7 @@ from ptft.data.opening import guarded, kind, open_text
 from ptft.errors import DataError, nearest
 
 TEXT_NAMES = ("text", "sentence", "content", "document", "review", "comment", "message", "body", "article", "question")
+ID_NAMES = ("id", "row_id", "uid", "guid")
 LABEL_NAMES = ("label", "class", "target", "category", "sentiment", "score", "rating", "stars", "y")
 
 
@@ -113,6 +114,11 @@ def field(row: dict[str, Any], where: str, column: str) -> Any:
     if column not in row:
         raise DataError(f"{where}: no field '{column}'; fields: {', '.join(row)}")
     return row[column]
+
+
+def row_id(row: dict[str, Any], number: int) -> Any:
+    """What a row is called: by a column of that kind, else by its number, from 0."""
+    return next((row[name] for name in ID_NAMES if row.get(name) is not None), number)
 
 
 def input_rows(source: str) -> Iterator[Row]:

@@ -43,8 +43,17 @@ def concat(features: Tensor, mask: Tensor | None) -> Tensor:
 POOLINGS = {"cls": first, "last": last, "max": maximum, "mean": mean, "concat": concat}
 
 
+def vector(features: Tensor, mask: Tensor | None = None, pooling: str = "mean") -> Tensor:
+    """One vector for each example [B, dim], whatever a model gives: that itself, tokens [B, T, dim] or a map [B, dim, h, w]."""
+    if features.ndim == 2:
+        return features
+    if features.ndim == 4:
+        features = features.flatten(2).transpose(1, 2)
+    return POOLINGS[pooling](features, mask)
+
+
 class PooledHead(nn.Module):
-    """Dropout and a linear map on pooled features: [B, T, dim] -> [B, outputs].
+    """Dropout and a linear map on pooled features: [B, T, dim], [B, dim, h, w] or [B, dim] -> [B, outputs].
 
     Raises ValueError for pooling=cls on a causal model, whose first token sees nothing else.
     """
@@ -57,9 +66,10 @@ class PooledHead(nn.Module):
             )
         self.pooling = pooling
         self.dropout = Dropout(dropout)
-        self.linear = nn.Linear(model.dim * (3 if pooling == "concat" else 1), outputs)
+        tripled = pooling == "concat" and model.traits & {"text", "patches", "pyramid"}
+        self.linear = nn.Linear(model.dim * (3 if tripled else 1), outputs)
         nn.init.normal_(self.linear.weight, std=0.02)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        return self.linear(self.dropout(POOLINGS[self.pooling](features, mask)))
+        return self.linear(self.dropout(vector(features, mask, self.pooling)))

@@ -5,8 +5,7 @@ import random
 
 import pytest
 
-from ptft.data.labelled import Reader
-from ptft.data.reading import input_rows
+from ptft.data.labelled import LabelledText
 from ptft.errors import DataError, UserError
 
 ROWS = [(f"text number {number}", "pos" if number % 3 else "neg") for number in range(120)]
@@ -198,14 +197,16 @@ def test_an_empty_table_is_refused(labelled):
 def test_rows_to_predict_become_examples_without_labels(labelled, tokenizers, tmp_path, monkeypatch):
     dataset = labelled([("some words", "x")] * 3, ("review", "kind"), text="review", label="kind")
     (tmp_path / "new.jsonl").write_text('{"id": 7, "review": "read me"}\n', encoding="utf-8")
-    (row,) = Reader(**dataset.columns).examples(input_rows(str(tmp_path / "new.jsonl")), tokenizers["bpe"], 32)
+    reader = LabelledText.reader({}, dataset.columns, None)
+    ((name, row),) = reader.read(str(tmp_path / "new.jsonl"), tokenizers["bpe"], 32)
+    assert name == 7
     assert (row["row"], row["text"], tokenizers["bpe"].decode(row["tokens"])) == (0, "read me", "read me")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"plain line\n")))
-    (row,) = Reader(**dataset.columns).examples(input_rows("-"), tokenizers["bpe"], 32)
+    ((_, row),) = reader.read("-", tokenizers["bpe"], 32)
     assert row["text"] == "plain line"
     (tmp_path / "new.jsonl").write_text('{"id": 7, "txt": "read me"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"new\.jsonl:1: no field 'review'; fields: id, txt"):
-        list(Reader(**dataset.columns).examples(input_rows(str(tmp_path / "new.jsonl")), tokenizers["bpe"], 32))
+        list(reader.read(str(tmp_path / "new.jsonl"), tokenizers["bpe"], 32))
 
 
 def test_the_classes_that_ship_are_read_whole(choice, tokenizers):
