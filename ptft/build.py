@@ -35,8 +35,9 @@ from ptft.training import Training
 from ptft.tuning import top_names
 
 # settings of a model that leave the shape and the meaning of its weights as they are
-FREE = {"dropout", "max_length", "init_std"}
+FREE = {"dropout", "max_length", "init_std", "local_heads"}
 BETTER = {"causal": "; use model=gpt", "bidirectional": "; use model=transformer"}
+SCALES = {"linear": lambda share: share, "sqrt": math.sqrt, "none": lambda share: 1.0}
 USED_BY = {"tokenizer": "text", "transform": "image"}
 # what a checkpoint's heads were made for; other facts are about its model's inputs
 OF_HEADS = {"num_classes", "labels", "target_mean", "target_std"}
@@ -95,7 +96,8 @@ def check(config: dict) -> None:
     """Refuse, before anything is built or read, settings and choices that cannot work together. Raises UserError."""
     trusted = config["trusted_modules"]
     kinds = [kind for kind in resolve.HOMES if config.get(kind)]
-    faults = [fault for kind in kinds for fault in resolve.check(kind, config[kind], trusted=trusted)]
+    nodes = {kind: optimizer_node(config) if kind == "optimizer" else config[kind] for kind in kinds}
+    faults = [fault for kind, node in nodes.items() for fault in resolve.check(kind, node, trusted=trusted)]
     if faults:
         raise UserError("\n".join(faults))
     dataset, model, objective = (resolve.find(kind, config[kind], trusted) for kind in ("dataset", "model", "objective"))
@@ -318,6 +320,21 @@ def check_best(objective: Objective, valid: Loader | None, settings: SimpleNames
         raise UserError(f"trainer.best={settings.best}: there is no such score{did_you_mean(settings.best, known)}")
 
 
+def optimizer_node(config: dict) -> dict:
+    """The optimizer's settings with the rate in force: `lr`, or what `base_lr` and `scale` make of the batch. Raises UserError.
+
+    The saved configuration keeps `base_lr`, so that launching from it does not scale twice.
+    """
+    node = dict(config["optimizer"])
+    base, scale = node.pop("base_lr", None), node.pop("scale", "linear")
+    if scale not in SCALES:
+        raise UserError(f"optimizer.scale={scale}: expected one of {', '.join(SCALES)}")
+    if base is not None:
+        trainer = config["trainer"]
+        node["lr"] = base * SCALES[scale](trainer["batch_size"] * trainer["accumulate"] / 256)
+    return node
+
+
 def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     """The moving parts of a run, and its schedule. The device is settled, so tuning may inject and the optimizer follow."""
     config, objective = stage.config, stage.objective
@@ -326,7 +343,7 @@ def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     schedule = resolve.resolve("schedule", config["schedule"], facts, trusted)
     tuning = resolve.resolve("tuning", config["tuning"], facts, trusted)
     tuning.apply(objective)
-    node = config["optimizer"]
+    node = optimizer_node(config)
     groups = tuning.groups(objective, node["lr"], node["weight_decay"])
     optimizer = resolve.resolve("optimizer", node, {"params": groups}, trusted)
     average = Average(tuning.trained(objective), settings.ema) if settings.ema else None

@@ -293,11 +293,19 @@ def move(value: Any, device: torch.device) -> Any:
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {name: move(inner, device) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [move(inner, device) for inner in value]
     return value
 
 
 def tokens_in(batch: Batch) -> int:
-    """How many tokens a batch feeds the model, padding included; samples where it has no tokens."""
-    inputs = batch["inputs"]
-    tokens = inputs.get("tokens")
-    return tokens.numel() if tokens is not None else len(next(iter(inputs.values())))
+    """How many tokens a batch feeds the model, padding included; of other data, how many samples."""
+    tokens = batch.get("inputs", {}).get("tokens")
+    return tokens.numel() if tokens is not None else _first(batch).shape[0]
+
+
+def _first(value: Any) -> Tensor:
+    """The first tensor in a batch."""
+    while not isinstance(value, Tensor):
+        value = next(iter(value.values() if isinstance(value, dict) else value))
+    return value

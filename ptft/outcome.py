@@ -46,6 +46,7 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "model": f"{model['class']} + {model['objective']}: {parameters:,} parameters, {trained:,} trained",
         "weights": f"from {stage.source}: {model['weights']}" if stage.source else "fresh",
         "steps": f"{settings.steps:,} of {batch} rows ({settings.steps / max(settings.steps_per_epoch, 1e-9):.2f} epochs)",
+        "rate": _rate(training, trainer, stage.config["optimizer"]),
         "machine": machine.describe(stage.device, stage.precision),
         "disk": f"{size(checkpoint)} a checkpoint, at most {trainer['keep_last'] + 2} at a time",
     }
@@ -68,6 +69,15 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "lineage": records.lineage(run.folder),
         "labels": stage.dataset.facts.get("labels"),
     }
+
+
+def _rate(training: Training, trainer: dict, optimizer: dict) -> str:
+    """The optimizer and its largest rate, and what that follows from."""
+    said = f"{type(training.optimizer).__name__}, lr {max(group['base_lr'] for group in training.optimizer.param_groups):.4g}"
+    if optimizer.get("base_lr") is None:
+        return said
+    batch = trainer["batch_size"] * trainer["accumulate"]
+    return f"{said}: base_lr {optimizer['base_lr']:g} for batches of 256, {batch} here, scale {optimizer['scale']}"
 
 
 def _rows(stage: Any) -> str:

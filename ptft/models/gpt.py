@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ptft.nn.cache import Cache
-from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise
+from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise, look_nearby
 
 
 class GPT(nn.Module):
     """Tokens -> features of the text up to each of them.
 
     hidden: width of the feed-forward network. positions: learned, sinusoidal, rotary. norm: pre (GPT-2) or post.
-    activation: gelu, gelu_tanh, relu, swiglu. bias: in linear maps and norms.
+    activation: gelu, gelu_tanh, relu, swiglu. bias: in linear maps and norms. local_heads: see look_nearby.
     """
 
     traits = frozenset({"text", "causal"})
@@ -32,12 +32,14 @@ class GPT(nn.Module):
         bias: bool,
         eps: float,
         init_std: float,
+        local_heads: int | None,
     ):
         super().__init__()
         self.dim, self.max_length = dim, max_length
         self.embedding = Embedding(vocab_size, dim, max_length, positions, 0, norm == "post", dropout, bias, eps)
         self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
         initialise(self, init_std, scale_residuals=True)
+        look_nearby(self.stack, local_heads, causal=True)
 
     @property
     def token_embedding(self) -> nn.Embedding:

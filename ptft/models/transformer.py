@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise
+from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise, look_nearby
 
 
 class Transformer(nn.Module):
@@ -12,7 +12,7 @@ class Transformer(nn.Module):
 
     hidden: width of the feed-forward network. positions: learned, sinusoidal, rotary. norm: pre or post (BERT).
     activation: gelu, gelu_tanh, relu, swiglu. bias: in linear maps and norms. segments: kinds of text in one input
-    (BERT: 2), 0 for none.
+    (BERT: 2), 0 for none. local_heads: see look_nearby.
     """
 
     traits = frozenset({"text", "bidirectional"})
@@ -33,12 +33,14 @@ class Transformer(nn.Module):
         bias: bool,
         eps: float,
         init_std: float,
+        local_heads: int | None,
     ):
         super().__init__()
         self.dim, self.max_length, self.segments = dim, max_length, segments
         self.embedding = Embedding(vocab_size, dim, max_length, positions, segments, norm == "post", dropout, bias, eps)
         self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
         initialise(self, init_std)
+        look_nearby(self.stack, local_heads, causal=False)
 
     @property
     def token_embedding(self) -> nn.Embedding:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 BASE = 10000.0
+NEARNESS, NEAR_WAVES = 2.8, 6  # length of each pair of `toward`, and how many pairs: only the fast ones tell neighbours apart
 
 
 def angles(positions: Tensor, size: int) -> Tensor:
@@ -35,3 +36,15 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = (part.to(x.dtype) for part in rotation)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def toward(offset: int, size: int) -> tuple[Tensor, Tensor]:
+    """Constant parts [size] of a query and a key whose product, once rotated, is highest for the key `offset` tokens on.
+
+    The product is 7.84 times the sum of cos(frequency x (distance - offset)) over the six fastest frequencies.
+    """
+    waves = angles(torch.tensor(float(-offset)), size)[:NEAR_WAVES]
+    query, key = torch.zeros(2, 2, size // 2)
+    query[0, : len(waves)] = NEARNESS
+    key[:, : len(waves)] = NEARNESS * torch.stack((waves.cos(), waves.sin()))
+    return query.flatten(), key.flatten()

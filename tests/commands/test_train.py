@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ptft.errors import Diverged, MachineError
-from ptft.records import read_json
+from ptft.records import metrics, read_json
 from ptft.run import Run
 
 
@@ -54,3 +54,17 @@ def test_a_run_that_failed_before_its_first_step_can_be_started_again_in_its_fol
     with pytest.raises(Exception, match="batch_size"):
         train(tmp_path / "run", *words, "trainer.batch_size=100000")
     train(tmp_path / "run", *words)
+
+
+@pytest.mark.parametrize(("scale", "lr"), [("linear", 0.25), ("sqrt", 0.5), ("none", 1.0)])
+def test_a_base_rate_scales_with_the_rows_of_a_step(scale, lr, train, data, tmp_path):
+    model = ("model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "model.max_length=16")
+    sizes = ("trainer.batch_size=32", "trainer.accumulate=2")  # 64 rows: a quarter of 256
+    rate = ("optimizer=sgd", "optimizer.base_lr=1", f"optimizer.scale={scale}", "schedule=constant", "schedule.warmup=0")
+    run = train(tmp_path / "run", "pretrain", *data.text, *model, *sizes, *rate, "trainer.steps=1", "trainer.log_every=1")
+    assert [row["lr"] for row in metrics(run) if row["split"] == "train"] == [pytest.approx(lr)]
+    assert "base_lr: 1" in (run / "config.yaml").read_text()
+
+
+def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
+    assert "optimizer.scale=cubic: expected one of linear, sqrt, none" in cli("pretrain", *data.text, "optimizer.scale=cubic").complaint

@@ -5,6 +5,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from ptft.models.transformer import Transformer
+from ptft.nn.positions import rotate, rotations
 
 BERT = {"positions": "learned", "segments": 2, "norm": "post", "eps": 1e-12}
 
@@ -97,3 +98,24 @@ def test_blocks_run_from_the_embeddings_to_the_last_layer(make_transformer):
     model = make_transformer(layers=3)
     assert model.blocks == [model.embedding, *model.stack.layers]
     assert model.token_embedding is model.embedding.token
+
+
+def test_local_heads_of_a_fresh_model_look_at_the_tokens_beside(make_transformer):
+    model = make_transformer(local_heads=2, heads=4)
+    attention = model.stack.layers[1].attention
+    x = 0.1 * torch.randn(1, 12, model.dim)
+    q, k, _ = attention.qkv(x).view(12, 3, 4, -1).permute(1, 2, 0, 3)
+    q, k = rotate(torch.stack((q, k)), rotations(torch.arange(12), model.stack.rotary_size))
+    looked = (q @ k.transpose(1, 2)).argmax(-1)
+    assert looked[0, 1:].tolist() == list(range(11))
+    assert looked[1, :-1].tolist() == list(range(1, 12))
+    assert looked[2].tolist() != list(range(12)) != looked[3].tolist()
+
+
+def test_local_heads_need_rotary_positions_and_biases_and_are_left_out_without(make_transformer):
+    for settings in ({"positions": "learned"}, {"bias": False}):
+        make_transformer(local_heads=None, **settings)
+        with pytest.raises(ValueError, match="local_heads=2: needs positions=rotary, bias=true"):
+            make_transformer(local_heads=2, **settings)
+    with pytest.raises(ValueError, match="at most heads=4"):
+        make_transformer(local_heads=5)

@@ -2,9 +2,10 @@
 
 import math
 
+import pytest
 import torch
 
-from ptft.nn.positions import rotate, rotations, sinusoids
+from ptft.nn.positions import rotate, rotations, sinusoids, toward
 
 
 def test_rotation_turns_each_pair_as_a_complex_number():
@@ -37,3 +38,16 @@ def test_sinusoids_follow_the_formula_of_the_paper():
             angle = position / 10000 ** (2 * i / 12)
             assert abs(table[position, 2 * i] - math.sin(angle)) < 1e-5
             assert abs(table[position, 2 * i + 1] - math.cos(angle)) < 1e-5
+
+
+@pytest.mark.parametrize("size", [8, 32, 64])
+@pytest.mark.parametrize("offset", [-2, -1, 1, 2])
+def test_a_query_turned_toward_an_offset_scores_the_token_there_highest(offset, size):
+    query, key = toward(offset, size)
+    turned = rotate(torch.stack((query.expand(40, -1), key.expand(40, -1))), rotations(torch.arange(40), size))
+    scores = turned[0] @ turned[1].T
+    inner = range(2, 38)
+    assert [int(scores[place].argmax()) for place in inner] == [place + offset for place in inner]
+    waves = [10000 ** (-2 * index / size) for index in range(min(6, size // 2))]
+    expected = 7.84 * sum(math.cos(wave * (3 - offset)) for wave in waves)
+    assert float(scores[10, 13]) == pytest.approx(expected, rel=1e-4)
