@@ -81,8 +81,10 @@ def _run(command: str, words: list[str]) -> int:
     job = Job(command, root, arguments.typed, folder)
     settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}", *arguments.overrides]
     ckpt = arguments.values("ckpt")
+    # without --run, Hydra composes everything once more, only to learn that this is not a sweep
+    plain = [] if arguments.flags.keys() & {"--multirun", "--cfg", "--info", "--hydra-help", "--run"} else ["--run"]
     try:
-        code = compose_and(job, root, [*arguments.flag_words(), *settings], ckpt[0] if len(ckpt) == 1 else None)
+        code = compose_and(job, root, [*arguments.flag_words(), *plain, *settings], ckpt[0] if len(ckpt) == 1 else None)
     finally:
         if folder:
             sweep.tidy(folder)

@@ -38,6 +38,7 @@ from ptft.tuning import top_names
 FREE = {"dropout", "max_length", "init_std", "local_heads"}
 BETTER = {"causal": "; use model=gpt", "bidirectional": "; use model=transformer"}
 SCALES = {"linear": lambda share: share, "sqrt": math.sqrt, "none": lambda share: 1.0}
+MODALITIES = {"text", "image", "table"}
 USED_BY = {"tokenizer": "text", "transform": "image"}
 # what a checkpoint's heads were made for; other facts are about its model's inputs
 OF_HEADS = {"num_classes", "labels", "target_mean", "target_std"}
@@ -110,6 +111,12 @@ def check(config: dict) -> None:
     if dataset.modality not in model.traits:
         reads = " ".join(sorted(model.traits))
         raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}, and model {model.__name__} is {reads}")
+    reads = objective.needs & MODALITIES
+    if reads and dataset.modality not in reads:
+        wanted = " or ".join(sorted(reads))
+        raise UserError(
+            f"objective {objective.__name__} is for {wanted}, and dataset {dataset.__name__} holds {dataset.modality}"
+        )
     for part, modality in USED_BY.items():
         if (config.get(part) is None) == (dataset.modality == modality):
             what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out"

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from ptft import resolve
+from ptft import build, resolve
 from ptft.choices import config_dir, groups
 from ptft.errors import DataError, UserError
 from ptft.locate import read_yaml
@@ -18,6 +21,12 @@ from ptft.records import metrics, read_json
 
 OPTIONS = groups([config_dir()])
 SMALL = {"dim": 16, "layers": 2, "heads": 2, "hidden": 32, "max_length": 512}
+OWN = {"text", "labelled_text", "parallel_text", "table", "image_folder", "image_arrays", "idx_images"}  # made in `files`
+FEW = {"sample:nuclei", "sample:blood_cells"}  # samples of a few images
+LIGHT = {"ResNet": "resnet_small", "VisionTransformer": "vit"}  # options of their classes that train in a moment
+HEAVY = {"densenet121", "googlenet", "inception_v3", "vgg11"}
+SIDE = 28  # pixels
+TASKS_OF_TEXT = {"class": "classes", "number": "numbers", "text": "pairs", None: "classes"}
 
 
 def node(group: str, name: str) -> dict:
@@ -27,13 +36,61 @@ def node(group: str, name: str) -> dict:
     return {key: value for parent in parents for key, value in node(group, parent).items()} | found
 
 
+def brought(group: str, name: str, part: str) -> str | None:
+    """The option of another part that an option brings along."""
+    entries = [entry for entry in read_yaml(OPTIONS[group][name]).get("defaults", []) if isinstance(entry, dict)]
+    return next((value for entry in entries for key, value in entry.items() if f"/{part}@" in key), None)
+
+
 def families() -> dict[str, str]:
     """One option for each class of model."""
-    return {node("model", name)["_target_"]: name for name in sorted(OPTIONS["model"], reverse=True)}
+    found = {node("model", name)["_target_"]: name for name in sorted(OPTIONS["model"], reverse=True)}
+    return {target: LIGHT.get(target.rpartition(".")[2], name) for target, name in found.items()}
 
 
 AIMS = [*(("objective", name) for name in OPTIONS["objective"]), *(("task", name) for name in OPTIONS["task"])]
-GRID = list(itertools.product(AIMS, OPTIONS["dataset"], families().values()))
+MODELS = {name: resolve.find("model", node("model", name)) for name in families().values()}
+DATASETS = {name: resolve.find("dataset", node("dataset", name)) for name in OPTIONS["dataset"]}
+OBJECTIVES = {aim: resolve.find("objective", node(*aim)) for aim in AIMS}
+
+
+def fits(aim: tuple[str, str], dataset: str, model: str) -> bool:
+    """Whether three choices go together, by what each says of itself."""
+    objective, data, kind = OBJECTIVES[aim], DATASETS[dataset], MODELS[model]
+    reads = objective.needs & build.MODALITIES or build.MODALITIES
+    return objective.needs <= kind.traits and data.modality in reads & kind.traits and objective.target in data.targets
+
+
+def sources() -> list[str]:
+    """One dataset of each class that needs no download."""
+    here = [name for name in DATASETS if name in OWN or "???" not in node("dataset", name).values()]
+    here = [name for name in here if "download" not in node("dataset", name)]
+    return list({DATASETS[name]: name for name in sorted(here, key=OWN.__contains__)}.values())
+
+
+def covering(aim: tuple[str, str]) -> list[tuple[str, str]]:
+    """Datasets and light models, so many pairs that each that fits this aim is in one."""
+    pairs = [(dataset, model) for dataset in sources() for model in MODELS if model not in HEAVY and fits(aim, dataset, model)]
+    chosen, met = [], set()
+    for pair in sorted(pairs, key=lambda pair: hash_of(*pair)):
+        if not met.issuperset(pair):
+            chosen.append(pair)
+            met |= set(pair)
+    return chosen
+
+
+def hash_of(*names: str) -> int:
+    """A number that mixes datasets and models well, the same on every machine."""
+    return zlib.crc32(" ".join(names).encode())
+
+
+def grid() -> list:
+    """Each aim with all it fits; all but the first two of them slow."""
+    return [
+        pytest.param(aim, *pair, marks=[pytest.mark.slow] if index > 1 else [], id=f"{aim[1]}-{'-'.join(pair)}")
+        for aim in AIMS
+        for index, pair in enumerate(covering(aim))
+    ]
 
 
 @pytest.fixture
@@ -41,44 +98,67 @@ def launch(train, tmp_path):
     """Train two steps with some parts replaced; returns the run's folder."""
 
     def run(**parts):
-        model = {key: SMALL.get(key, value) for key, value in parts.pop("model", node("model", "transformer")).items()}
         words = "tokenizer=byte", "preset=smoke", "trainer.steps=2", "device=cpu"
-        return train(tmp_path / "run", "pretrain", *words, model=model, **parts)
+        return train(tmp_path / "run", "pretrain", *words, **parts)
 
     return run
 
 
-def filled(name: str, target: str | None, data) -> dict:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Images of two kinds, as folders and as arrays; pairs of texts; a table."""
+    folder, random = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 120)):
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = random.integers(low, low + 120, (SIDE, SIDE, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    images = random.integers(0, 255, (40, SIDE, SIDE), dtype=np.uint8)
+    labels = np.arange(40, dtype=np.uint8) % 2
+    np.savez(folder / "arrays.npz", images=images, labels=labels)
+    (folder / "images.idx").write_bytes(bytes([0, 0, 8, 3]) + np.array([40, SIDE, SIDE], ">i4").tobytes() + images.tobytes())
+    (folder / "labels.idx").write_bytes(bytes([0, 0, 8, 1]) + np.array([40], ">i4").tobytes() + labels.tobytes())
+    pairs = "".join(f"who sat on mat {number}?,cat {number}\n" for number in range(40))
+    (folder / "pairs.csv").write_text(f"source,target\n{pairs}")
+    rows = "".join(f"{random.normal():.3f},{random.normal():.3f},{number % 2},{number % 3 == 0:d}\n" for number in range(40))
+    (folder / "table.csv").write_text(f"width,height,kind,spotted\n{rows}")
+    return folder
+
+
+def filled(name: str, target: str | None, data, files) -> dict:
     """A dataset's settings, with small files of the user's where it asks for some."""
     settings = node("dataset", name)
-    if settings["path"] != "???":  # a shipped sample, of which little is held out: all of that is scored at the end
-        little = {"valid_path": None, "test_path": None, "valid_fraction": 0.01, "test_fraction": 0.0}
-        return settings | {key: value for key, value in little.items() if key in settings}
-    pairs = data.folder / "pairs.csv"
-    pairs.write_text("source,target\n" + "".join(f"who sat on mat {number}?,cat {number}\n" for number in range(40)))
-    by_target = {"class": data.classes, "number": data.numbers, "text": data.pairs, None: data.classes}
-    paths = {"text": data.text[1], "labelled_text": by_target[target][1], "parallel_text": f"={pairs}"}
-    return {**settings, "path": paths[name].partition("=")[2]}
+    own = {
+        "text": {"path": str(data.folder / "text.txt")},
+        "labelled_text": {"path": getattr(data, TASKS_OF_TEXT.get(target, "classes"))[1].partition("=")[2]},
+        "parallel_text": {"path": str(files / "pairs.csv")},
+        "table": {"path": str(files / "table.csv"), "target": ["kind", "spotted"] if target == "classes" else "kind"},
+        "image_folder": {"path": str(files / "images")},
+        "image_arrays": {"path": str(files / "arrays.npz")},
+        "idx_images": {"images": str(files / "images.idx"), "labels": str(files / "labels.idx")},
+    }
+    little = {"valid_path": None, "test_path": None, "valid_fraction": 0.02, "test_fraction": 0.0}
+    shares = {"valid_fraction": 0.2, "test_fraction": 0.0} if name in own or settings["path"] in FEW else little
+    return settings | {key: value for key, value in shares.items() if key in settings} | own.get(name, {})
 
 
-@pytest.mark.parametrize(("aim", "dataset", "model"), GRID, ids=lambda value: value if isinstance(value, str) else value[1])
-def test_whatever_fits_trains_and_whatever_does_not_is_refused_by_name(aim, dataset, model, launch, data, tmp_path):
-    parts = {"objective": node(*aim), "model": node("model", model)}
-    objective = resolve.find("objective", parts["objective"])
-    parts["dataset"] = filled(dataset, objective.target, data)
-    kind, holds = resolve.find("model", parts["model"]), resolve.find("dataset", parts["dataset"])
-    fits = objective.needs <= kind.traits and holds.modality in kind.traits and objective.target in holds.targets
-    if not fits:
-        with pytest.raises(UserError, match=rf"{objective.__name__}|{holds.__name__}") as refusal:
-            launch(**parts)
-        assert refusal.value.exit_code == 2
-        assert not (tmp_path / "run").exists()
-        return
+def parts_of(aim: tuple[str, str], dataset: str, model: str, data, files) -> dict:
+    """The nodes of three choices, and of what goes with them."""
+    texts, pictures = (DATASETS[dataset].modality == kind for kind in ("text", "image"))
+    settings = {key: SMALL.get(key, value) if texts else value for key, value in node("model", model).items()}
+    transform = brought(*aim, "transform") or "eval"
+    parts = {"objective": node(*aim), "model": settings, "dataset": filled(dataset, OBJECTIVES[aim].target, data, files)}
+    parts["transform"] = node("transform", transform) | {"size": SIDE} if pictures else None
+    return parts if texts else parts | {"tokenizer": None}
+
+
+def train_a_moment(aim, dataset, model, launch, data, files) -> None:
+    """Two steps; the labels of a shipped set are what they are, and may be none that this aim can learn."""
     try:
-        run = launch(**parts)
-    except DataError as error:  # the labels of a shipped set are what they are
-        assert dataset not in ("labelled_text", "parallel_text", "text")
-        assert "expected a finite number" in str(error)
+        run = launch(**parts_of(aim, dataset, model, data, files))
+    except DataError as error:
+        assert str(node("dataset", dataset).get("path")).startswith("sample:")
+        assert "expected" in str(error)
         return
     losses = [row["loss"] for row in metrics(run) if row["split"] == "train"]
     assert len(losses) == 2
@@ -86,13 +166,37 @@ def test_whatever_fits_trains_and_whatever_does_not_is_refused_by_name(aim, data
     assert math.isfinite(read_json(run / "scores.json")["valid"]["loss"])
 
 
-@pytest.mark.parametrize("aim", AIMS, ids=lambda aim: aim[1])
+def name_of(value) -> str:
+    return value if isinstance(value, str) else value[1]
+
+
+@pytest.mark.parametrize(("aim", "dataset", "model"), grid())
+def test_whatever_fits_trains(aim, dataset, model, launch, data, files):
+    train_a_moment(aim, dataset, model, launch, data, files)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", sorted(HEAVY & MODELS.keys()))
+def test_a_large_convolutional_network_trains(model, launch, data, files):
+    parts = parts_of(("task", "classify"), "image_folder", model, data, files)
+    parts["transform"]["size"] = 96
+    assert all(math.isfinite(row["loss"]) for row in metrics(launch(**parts)) if "loss" in row)
+
+
+@pytest.mark.parametrize("aim", AIMS, ids=name_of)
+def test_whatever_does_not_fit_is_refused_by_name_before_anything_is_read(aim, compose, data, files):
+    composed = compose("pretrain", "device=cpu")
+    for dataset, model in itertools.product(DATASETS, MODELS):
+        if fits(aim, dataset, model):
+            continue
+        with pytest.raises(UserError, match=rf"{OBJECTIVES[aim].__name__}|{DATASETS[dataset].__name__}") as refusal:
+            build.check(composed | parts_of(aim, dataset, model, data, files))
+        assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize("aim", AIMS, ids=name_of)
 def test_every_objective_and_task_has_a_dataset_and_a_model_that_fit(aim):
-    objective = resolve.find("objective", node(*aim))
-    models = [resolve.find("model", node("model", name)) for name in families().values()]
-    datasets = [resolve.find("dataset", node("dataset", name)) for name in OPTIONS["dataset"]]
-    assert any(objective.needs <= model.traits for model in models)
-    assert any(objective.target in dataset.targets for dataset in datasets)
+    assert any(fits(aim, dataset, model) for dataset in DATASETS for model in MODELS)
 
 
 PARTS = [(group, name) for group in ("schedule", "optimizer", "tuning", "tokenizer") for name in OPTIONS[group]]
