@@ -31,7 +31,7 @@ VALUE_FLAGS = {
     "--config-dir": (),
 }
 # `ptft show RUN` is short for `ptft show run=RUN`
-POSITIONAL = {"show": "run", "list": "group"}
+POSITIONAL = {"show": "run", "list": "group", "data": "action"}
 # settings that hold free text or a path: a comma in them is a comma
 FREE_TEXT = re.compile(r"(prompt|ckpt|run|input|output|dataset\.\w*path)$")
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema
-from ptft.arguments import POSITIONAL, Arguments
+from ptft.arguments import Arguments
 from ptft.choices import commands, comments, config_dir, description, groups
 from ptft.errors import UserError
 from ptft.explain import explain
@@ -23,14 +23,18 @@ FLAGS = {
     "--config-name=NAME": "start from FOLDER/NAME.yaml instead, such as the config of an earlier run",
     "--info=defaults-tree": "show where the configuration comes from",
 }
+USAGES = {
+    "check": "check pretrain|finetune key=value ...",
+    "data": "data preview dataset=NAME transform=NAME ...",
+    "show": "show RUN",
+    "list": "list GROUP",
+}
 WIDTH = 34
 
 
 def show(command: str, root: str, arguments: Arguments) -> None:
     """Print the help of `command`, about the configuration of `root` as the overrides beside --help make it."""
-    usage = {"check": "check pretrain|finetune key=value ..."}.get(command, f"{command} key=value ...")
-    if command in POSITIONAL:
-        usage = f"{command} {POSITIONAL[command].upper()}"
+    usage = USAGES.get(command, f"{command} key=value ...")
     config = _composed(root, arguments)
     chosen = dict(config.hydra.runtime.choices)
     folders = [config_dir(), *([Path(folder)] if (folder := arguments.flags.get("--config-dir")) else [])]

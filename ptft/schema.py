@@ -34,6 +34,7 @@ AT_LEAST = {
     "temperature": 0,
     "top_k": 1,
     "num_samples": 1,
+    "rows": 1,
     "seed": 0,
 }
 ABOVE_ZERO = ("epochs", "clip", "save_minutes", "top_p")
@@ -176,6 +177,20 @@ class Generate(Shared):
 
 
 @dataclass
+class Data:
+    """The root of data."""
+
+    action: str = "preview"
+    output: str = "preview.png"
+    rows: int = 8
+    seed: int = 0
+    trusted_modules: list[str] = field(default_factory=list)
+    dataset: Any = None
+    tokenizer: Any = None
+    transform: Any = None
+
+
+@dataclass
 class Show:
     """The root of show."""
 
@@ -196,6 +211,7 @@ ROOTS = {
     "evaluate": Evaluate,
     "predict": Predict,
     "generate": Generate,
+    "data": Data,
     "show": Show,
     "list": List,
 }

@@ -1,0 +1,129 @@
+"""Images side by side in one picture, with captions; and pictures as PNG files."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+WANTED, WIDEST = 96, 2400  # pixels: a cell's longer side at least, as far as the whole picture stays this narrow
+GAP, MARGIN, TEXT = 4, 8, 12  # pixels
+INK, PAPER = (51, 51, 51), 240  # not white, as images often are
+
+
+def tile(rows: Sequence[Tensor], captions: list[list[str]] | None = None, titles: list[str] | None = None) -> Tensor:
+    """A grid of images as one picture, uint8 [3, H, W]; small images are enlarged by a whole factor.
+
+    rows: float [N, C, h, w] in 0..1 each, with one channel or three; sizes may differ between rows, and are brought to
+    much the same one; rows of as many images stand in columns. captions: a text under each image, row by row. titles: one
+    to the left of each row.
+    """
+    factors = _factors(rows)
+    cells = [_enlarged(row, factor) for row, factor in zip(rows, factors, strict=True)]
+    shelves = [TEXT + GAP if captions and any(captions[number]) else 0 for number in range(len(cells))]
+    edge = MARGIN + max((_width(title) + MARGIN for title in titles or () if title), default=0)
+    pitch = {len(row): GAP + max(other.shape[3] for other in cells if len(other) == len(row)) for row in cells}
+    width = edge + MARGIN + max(len(row) * pitch[len(row)] for row in cells) - GAP
+    height = 2 * MARGIN - GAP + sum(row.shape[2] + GAP for row in cells) + sum(shelves)
+    picture = torch.full((3, height, width), PAPER, dtype=torch.uint8)
+    texts: list[tuple[int, int, int, str]] = []  # left, top, room to the right, text
+    top = MARGIN
+    for number, row in enumerate(cells):
+        high, wide = row.shape[2:]
+        for column, cell in enumerate(row):
+            left = edge + column * pitch[len(row)]
+            picture[:, top : top + high, left : left + wide] = cell
+            if captions and column < len(captions[number]):
+                texts.append((left, top + high + 1, wide, captions[number][column]))
+        if titles:
+            texts.append((MARGIN, top + max(0, (high - TEXT) // 2), edge, titles[number]))
+        top += high + GAP + shelves[number]
+    return _written(picture, texts) if texts else picture
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """A picture [3, H, W] or [1, H, W], uint8 or float in 0..1, as the bytes of a PNG file."""
+    from PIL import Image
+
+    levels = _levels(image.detach().cpu()).permute(1, 2, 0).squeeze(-1).contiguous().numpy()
+    written = io.BytesIO()
+    Image.fromarray(levels).save(written, format="png")
+    return written.getvalue()
+
+
+def write_png(path: str | Path, image: Tensor) -> Path:
+    """Write a picture as a PNG file, under another name first so that a reader never sees half of it."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(png_bytes(image))
+    return partial.replace(path)
+
+
+def _levels(images: Tensor) -> Tensor:
+    """Pixels as uint8."""
+    return images if images.dtype == torch.uint8 else images.float().nan_to_num(0).clamp(0, 1).mul(255).round().byte()
+
+
+def _factors(rows: Sequence[Tensor]) -> list[int]:
+    """By how much each row is enlarged: so that cells can be seen, and fit into a picture of reasonable width."""
+    tallest = max(max(row.shape[2:]) for row in rows)
+    room = min((WIDEST - GAP * len(row)) / max(len(row) * row.shape[3] / max(row.shape[2:]) * tallest, 1) for row in rows)
+    factor = max(1, min(math.ceil(WANTED / tallest), int(room)))
+    return [max(1, round(factor * tallest / max(row.shape[2:]))) for row in rows]
+
+
+def _enlarged(images: Tensor, factor: int) -> Tensor:
+    """Pixels as squares: uint8 [N, 3, h * factor, w * factor]."""
+    levels = _levels(images.detach().cpu())
+    levels = levels.expand(-1, 3, -1, -1) if levels.shape[1] == 1 else levels[:, :3]
+    return levels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
+@cache
+def _font() -> Any:
+    """Matplotlib's own font, which knows many alphabets, where it is installed (nothing of it is imported); else PIL's."""
+    from PIL import ImageFont
+
+    found = importlib.util.find_spec("matplotlib")
+    path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found and found.origin else None
+    return ImageFont.truetype(path, TEXT - 2) if path and path.is_file() else ImageFont.load_default(TEXT - 2)
+
+
+def _width(text: str) -> int:
+    return math.ceil(_font().getlength(_line(text)))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fitting(text: str, room: int) -> str:
+    """As much of a text as there is room for."""
+    text = _line(text)
+    if _width(text) <= room:
+        return text
+    while text and _width(f"{text}…") > room:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+def _written(picture: Tensor, texts: Sequence[tuple[int, int, int, str]]) -> Tensor:
+    """The picture with texts in it."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    drawn = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    pen: ImageDraw = ImageDraw.Draw(drawn)
+    for left, top, room, text in texts:
+        pen.text((left, top), _fitting(text, room), fill=INK, font=_font())
+    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,68 @@
+"""Grids of images, and PNG files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ptft.canvas import png_bytes, tile, write_png
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(png)))
+
+
+def test_every_image_stands_in_the_grid_enlarged_by_a_whole_factor():
+    images = torch.rand(3, 3, 10, 8)
+    picture = tile([images])
+    factor = 10
+    levels = (images * 255).round().byte().repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    strips = torch.cat([levels[0], torch.full((3, 100, 4), 240, dtype=torch.uint8), levels[1]], 2)
+    assert picture.dtype == torch.uint8
+    assert picture.shape == (3, 100 + 16, 3 * 80 + 2 * 4 + 16)
+    assert torch.equal(picture[:, 8:108, 8 : 8 + 164], strips)
+
+
+def test_gray_images_become_coloured_ones_and_odd_values_do_not_break_the_picture():
+    images = torch.tensor([-1.0, 2.0, float("nan"), 0.5]).view(4, 1, 1, 1).expand(4, 1, 96, 96)
+    picture = tile([images])
+    assert [picture[:, 50, 8 + 100 * index + 5].tolist() for index in range(4)] == [[0] * 3, [255] * 3, [0] * 3, [128] * 3]
+
+
+def test_rows_of_different_sizes_are_brought_to_about_the_same_one_and_stand_in_columns():
+    picture = tile([torch.zeros(4, 3, 96, 96), torch.zeros(4, 3, 32, 32), torch.zeros(4, 3, 40, 40)])
+    dark = picture[0] == 0
+    starts = [(line[1:] & ~line[:-1]).nonzero().flatten().tolist() for line in (dark[20], dark[150], dark[-20])]
+    assert starts[0] == starts[1] == starts[2]
+    assert len(starts[0]) == 4
+
+
+def test_a_large_grid_is_not_enlarged_and_one_beyond_all_bounds_is_still_drawn():
+    assert tile([torch.zeros(30, 3, 64, 64)]).shape[2] < 2400
+    assert tile([torch.zeros(100, 1, 64, 64)]).shape[2] == 100 * 68 - 4 + 16
+
+
+def test_captions_stand_below_their_images_and_titles_to_the_left():
+    images = torch.ones(2, 3, 96, 96)
+    plain, captioned = tile([images, images]), tile([images, images], [["one", ""], ["a caption too long for its cell", "ß漢"]])
+    assert captioned.shape[1] > plain.shape[1] and captioned.shape[2] == plain.shape[2]
+    below = captioned[:, 8 + 96 : 8 + 96 + 12]
+    assert below[:, :, :100].min() < 120
+    assert below[:, :, 110:].min() == 240
+    one_row = tile([images, images], [["one"], []])
+    assert one_row.shape[1] < captioned.shape[1]
+    titled = tile([images, images], titles=["first row", ""])
+    assert titled.shape[1] == plain.shape[1] and titled.shape[2] > plain.shape[2]
+    assert titled[:, 8:104, 8:40].min() < 120
+    assert titled[:, 108:204, 8:40].min() == 240
+
+
+def test_a_png_file_holds_the_picture(tmp_path):
+    colour, gray = torch.rand(3, 5, 7), torch.randint(0, 256, (1, 5, 7), dtype=torch.uint8)
+    path = write_png(tmp_path / "picture.png", colour)
+    assert np.array_equal(pixels(path.read_bytes()), (colour * 255).round().byte().permute(1, 2, 0).numpy())
+    assert np.array_equal(pixels(png_bytes(gray)), gray[0].numpy())
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
