@@ -266,7 +266,8 @@ def _log(training, run, norm: float) -> None:
     progress = training.progress
     rate = max(group["lr"] for group in training.optimizer.param_groups)
     loss = progress.loss / progress.count if progress.count else math.nan
-    run.log(progress.step, "train", {"loss": loss, "lr": rate, "grad_norm": norm, "tokens": progress.tokens})
+    seen = {"tokens": progress.tokens} if progress.tokens else {"samples": progress.samples}
+    run.log(progress.step, "train", {"loss": loss, "lr": rate, "grad_norm": norm, **seen})
     progress.loss = progress.count = 0.0
 
 
@@ -299,13 +300,6 @@ def move(value: Any, device: torch.device) -> Any:
 
 
 def tokens_in(batch: Batch) -> int:
-    """How many tokens a batch feeds the model, padding included; of other data, how many samples."""
+    """How many tokens a batch feeds the model, padding included."""
     tokens = batch.get("inputs", {}).get("tokens")
-    return tokens.numel() if tokens is not None else _first(batch).shape[0]
-
-
-def _first(value: Any) -> Tensor:
-    """The first tensor in a batch."""
-    while not isinstance(value, Tensor):
-        value = next(iter(value.values() if isinstance(value, dict) else value))
-    return value
+    return 0 if tokens is None else tokens.numel()

@@ -111,9 +111,9 @@ class Tuning:
     def table(self, objective: Objective) -> list[dict]:
         """One row for each part of the objective, shallow to deep: part, parameters, trained, rate."""
         depth, top, trained = depths(objective), len(objective.model.blocks), self.trained(objective)
-        rows = []
+        rows, lowest = [], "embeddings" if "text" in objective.model.traits else "stem"
         for level in range(top + 1):
-            part = "embeddings" if level == 0 else "heads" if level == top else f"layer {level}"
+            part = lowest if level == 0 else "heads" if level == top else f"layer {level}"
             sizes = {name: p.numel() for name, p in objective.named_parameters() if depth[name] == level}
             moving = sum(size for name, size in sizes.items() if name in trained)
             rate = self.rate(top - level) if moving else 0.0

@@ -35,11 +35,9 @@ class Fragile(Classify):
         num_classes: int,
         labels: list[str],
         pooling: Literal["mean", "max"],
-        dropout: float,
-        label_smoothing: float,
         breaks: list[int],
     ):
-        super().__init__(model, tokenizer, num_classes, labels, pooling, dropout, label_smoothing)
+        super().__init__(model, num_classes, labels, pooling, 0.0, 0.0, 0.0, 0.0, None, tokenizer)
         self.breaks, self.step = breaks, 0
 
     def forward(self, batch):
@@ -59,7 +57,7 @@ def fragile(train, compose, data, tmp_path, monkeypatch):
 
     def run(breaks: list[int], *words: str):
         plain = *SCRATCH, *data.classes, *EACH_STEP, "trainer.save_every=1", *words
-        task = {**compose(*plain)["objective"], "_target_": "fragile_task.Fragile", "breaks": breaks}
+        task = {"_target_": "fragile_task.Fragile", "pooling": "mean", "breaks": breaks}
         return train(tmp_path / "run", *plain, objective=task, trusted_modules=["fragile_task"])
 
     return run

@@ -24,6 +24,8 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
+    traits = frozenset({"text"})
+
     def __init__(self, layers=3, dim=8, vocabulary=11):
         super().__init__()
         self.dim = dim
@@ -474,6 +476,7 @@ def transformer(norm="pre"):
         bias=True,
         eps=1e-5,
         init_std=0.02,
+        local_heads=0,
     )
 
 
