@@ -1,0 +1,77 @@
+"""Boxes in COCO's form: one JSON file with images, annotations and categories."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from ptft.data.annotated import Annotated, Box
+from ptft.errors import DataError
+
+PARTS = ("images", "annotations", "categories")
+
+
+def is_coco(path: Path) -> bool:
+    """Whether a JSON file holds boxes as COCO writes them; DataError where it is no JSON."""
+    found = parse(path)
+    return isinstance(found, dict) and all(isinstance(found.get(part), list) for part in PARTS)
+
+
+def parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_coco(path: Path) -> tuple[list[Annotated], list[str], int]:
+    """The images with their boxes, the categories by their numbers, and how many crowds were left out.
+
+    A box of a category or of an image that is not in the file is a DataError.
+    """
+    content = parse(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in PARTS):
+        raise DataError(f"{path}: expected lists {', '.join(PARTS)}, as in COCO")
+    names = {
+        field(entry, "id", path, "categories"): field(entry, "name", path, "categories") for entry in content["categories"]
+    }
+    files = {field(entry, "id", path, "images"): field(entry, "file_name", path, "images") for entry in content["images"]}
+    boxes: dict[Any, list[Box]] = defaultdict(list)
+    crowds = 0
+    for number, entry in enumerate(content["annotations"]):
+        place = f"{path}: annotation {number}"
+        image, category = (field(entry, name, path, "annotations") for name in ("image_id", "category_id"))
+        if image not in files:
+            raise DataError(f"{place}: there is no image with id {image}")
+        if category not in names:
+            raise DataError(f"{place} of {files[image]}: there is no category with id {category}")
+        if entry.get("iscrowd"):
+            crowds += 1
+        else:
+            boxes[image].append(Box(corners(entry, place), names[category], f"{place} of {files[image]}"))
+    found = [Annotated(name, boxes[image], path) for image, name in files.items()]
+    return found, [names[number] for number in sorted(names)], crowds
+
+
+def numbered(content: dict[str, Any], part: str, name: str, path: Path) -> dict[Any, str]:
+    """What the entries of a list are called, by their ids."""
+    return {field(entry, "id", path, part): str(field(entry, name, path, part)) for entry in content[part]}
+
+
+def field(entry: Any, name: str, path: Path, part: str) -> Any:
+    if not isinstance(entry, dict) or name not in entry:
+        raise DataError(f"{path}: an entry of {part} has no {name}")
+    return entry[name]
+
+
+def corners(entry: dict[str, Any], place: str) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of a bbox [x, y, width, height]."""
+    try:
+        left, top, width, height = (float(number) for number in entry["bbox"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{place}: expected bbox: [x, y, width, height], found {entry.get('bbox')}") from None
+    return left, top, left + width, top + height

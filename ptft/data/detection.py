@@ -1,0 +1,191 @@
+"""Images with boxes to find: Pascal VOC's files or COCO's, recognised by what is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from ptft.data.annotated import Annotated, Box
+from ptft.data.box_files import read_box_files
+from ptft.data.decoding import FORMATS, orientation
+from ptft.data.files import resolve
+from ptft.data.image_reader import ImageReader
+from ptft.data.images import Images
+from ptft.data.listings import Files
+from ptft.data.pixels import ImageRows, Listing, Report
+from ptft.data.rows import Example
+from ptft.data.splits import held_out
+from ptft.data.table import SPLITS
+from ptft.errors import DataError
+
+LYING = (5, 6, 7, 8)  # EXIF orientations whose height and width are exchanged
+Table = tuple[np.ndarray, np.ndarray]  # the boxes [n, 4] float32 and classes [n] int64 of an image
+
+
+class Boxes(Images):
+    """Images with boxes, each of a class.
+
+    Splits are what files and folders are named after (ImageSets/*/train.txt, train/, instances_train2017.json); images of
+    no split are training data, of which some is held out. bad_boxes: whether boxes without area, or of a class that is
+    not known, end the run or are left out. What reaches over the border of an image is cut. decode_size, channels,
+    inputs: as for all images.
+    """
+
+    targets = (None, "boxes")
+
+    def __init__(
+        self,
+        path: str,
+        valid_path: str | None,
+        test_path: str | None,
+        valid_fraction: float,
+        test_fraction: float,
+        split_seed: int,
+        bad_boxes: Literal["fail", "drop"],
+        decode_size: int | None,
+        channels: Literal[1, 3] | None,
+        inputs: dict | None = None,
+    ):
+        self.where, self.bad_boxes = f"dataset.path={path}", bad_boxes
+        self.categories: list[str] = []
+        self.marks: dict[str, list[Annotated]] = {}
+        self.tables: dict[str, list[Table]] = {}
+        listed, notes = self.list(path, "dataset.path", None)
+        for split, name in (("valid", valid_path), ("test", test_path)):
+            if name is not None:
+                others, more = self.list(name, f"dataset.{split}_path", split)
+                listed, notes = {**listed, **others}, notes + more
+        if "train" not in listed:
+            raise DataError(f"{self.where}: holds images of {' and '.join(listed)}, and none to train on")
+        own = {split: f"{path}:{split}" for split in listed}
+        shares = held_out(path, valid_path or own.get("valid"), test_path or own.get("test"), valid_fraction, test_fraction)
+        listed = {split: listed[split] for split in SPLITS if split in listed}
+        super().__init__(listed, shares, split_seed, None, decode_size, channels, inputs, notes)
+        self.leave_out({id(box): box.fault for box in self.all_boxes() if box.fault})
+        told = {split: [[(box.corners, box.name) for box in mark.boxes] for mark in self.marks[split]] for split in listed}
+        self.content_of_boxes = hashlib.sha256(repr(told).encode()).hexdigest()
+
+    def list(self, name: str, setting: str, only: str | None) -> tuple[dict[str, Listing], list[str]]:
+        """The images a path holds by split, and what is to be said of them. only: the split that all of them are."""
+        path = resolve(name, setting)
+        found = read_box_files(path, setting)
+        self.categories += [known for known in found.categories if known not in self.categories]
+        by_split: dict[str, list] = {}
+        for split, pairs in found.by_split.items():
+            by_split.setdefault(only or split or "train", []).extend(pairs)
+        root = path if path.is_dir() else path.parent.parent
+        listed = {}
+        for split, pairs in by_split.items():
+            files = [file for file, _ in pairs]
+            names = [file.relative_to(root).as_posix() for file in files]
+            listed[split] = Listing(names, None, Files(files), files, [str(file) for file in files])
+            self.marks[split] = [mark for _, mark in pairs]
+        notes = [f"{path}: {found.crowds:,} boxes of crowds (iscrowd) were left out"] if found.crowds else []
+        return listed, notes
+
+    def all_boxes(self) -> Iterator[Box]:
+        return (box for marks in self.marks.values() for mark in marks for box in mark.boxes)
+
+    def leave_out(self, faults: dict[int, str]) -> None:
+        """Drop boxes by their identity, or raise DataError for the first."""
+        bad = [box for box in self.all_boxes() if id(box) in faults]
+        if not bad:
+            return
+        told = f"{bad[0].place} ('{bad[0].name}'): {faults[id(bad[0])]}"
+        if self.bad_boxes == "fail":
+            raise DataError(f"{told}; dataset.bad_boxes=drop leaves such boxes out")
+        self.note(f"{len(bad):,} boxes were left out (dataset.bad_boxes=drop); the first: {told}")
+        for marks in self.marks.values():
+            for mark in marks:
+                mark.boxes[:] = [box for box in mark.boxes if id(box) not in faults]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over images, boxes, and all settings that decide what is in which split and how it looks."""
+        return hashlib.sha256(f"{super().fingerprint} {self.content_of_boxes}".encode()).hexdigest()
+
+    def prepare(self, target: str | None = None, labels: list[str] | None = None, report: Report | None = None) -> None:
+        """Decode all images into the cache, or find them there; number the classes and divide the images into splits.
+
+        labels: the classes of a trained model, in its order; without them COCO's categories, or the sorted ones of the
+        training images.
+        """
+        self.report = report
+        names = {box.name for mark in self.marks["train"] for box in mark.boxes}
+        if not names:
+            raise DataError(f"{self.where}: no training image has a box")
+        labels = labels or self.categories or sorted(names)
+        unknown = f"none of the {len(labels)} known classes: {', '.join(labels[:12])}"
+        self.leave_out({id(box): unknown for box in self.all_boxes() if box.name not in labels})
+        self.label_facts = {"num_classes": len(labels), "labels": labels}
+        self.place({name: index for index, name in enumerate(labels)})
+        self.divide(list(self.listed))
+
+    def place(self, code: dict[str, int]) -> None:
+        """Bring the boxes to the size at which the images are stored, and cut what reaches over their borders."""
+        shapes = self.pixels.shapes[:, 1:].astype(np.float64)
+        outside, cut, self.tables = {}, 0, {}
+        for split, marks in self.marks.items():
+            files, numbers = self.listed[split].sources, self.wholes[split].numbers
+            self.tables[split] = []
+            for mark, file, size in zip(marks, files, shapes[numbers], strict=True):
+                whole = np.array([box.corners for box in mark.boxes]).reshape(-1, 4) * self.shrunk(file, size)
+                inside = np.clip(whole, 0, np.tile(size[::-1], 2))
+                cut += int((np.abs(whole - inside) > 1).any(1).sum())
+                empty = (inside[:, 2:] <= inside[:, :2]).any(1)
+                outside |= {id(box): f"lies outside of {file}" for box, gone in zip(mark.boxes, empty, strict=True) if gone}
+                classes = np.array([code[box.name] for box in mark.boxes], dtype=np.int64)
+                self.tables[split].append((inside[~empty].astype(np.float32), classes[~empty]))
+        self.leave_out(outside)
+        if cut:
+            self.note(f"{cut:,} boxes reach over the border of their image and were cut")
+
+    def shrunk(self, file: Any, size: np.ndarray) -> np.ndarray:
+        """How much smaller an image is stored than it is, as factors for x1, y1, x2, y2."""
+        if self.decode_size is None or size.min() > self.decode_size:
+            return np.ones(4)
+        return np.tile(size[::-1] / upright_size(file)[::-1], 2)
+
+    def rows(self, split: str) -> BoxRows | None:
+        """The images of a split with their boxes, or None where there is no such split."""
+        found = super().rows(split)
+        if found is None:
+            return None
+        part = self.parts[split]
+        return BoxRows(found, [self.tables[part.origin][row] for row in part.rows])
+
+    @classmethod
+    def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: dict[str, Any] | None) -> ImageReader:
+        """What reads images to predict on, at their own size: that is what boxes are told in."""
+        return ImageReader(columns.get("image"), None, (inputs or {}).get("channels") or node.get("channels"))
+
+    def describe(self) -> dict[str, Any]:
+        """What the run card says of these images."""
+        boxes = {split: sum(len(table[1]) for table in tables) for split, tables in self.tables.items()}
+        return super().describe() | {"boxes": boxes}
+
+
+class BoxRows(ImageRows):
+    """The images of one split; an example also has boxes float32 [n, 4] (x1, y1, x2, y2 in pixels) and classes int64 [n]."""
+
+    def __init__(self, images: ImageRows, tables: Sequence[Table]):
+        super().__init__(images.pixels, images.numbers, images.channels, images.names)
+        self.tables = tables
+
+    def take(self, indices: Sequence[int]) -> list[Example]:
+        examples = super().take(indices)
+        for example in examples:
+            example["boxes"], example["classes"] = self.tables[example["row"]]
+        return examples
+
+
+def upright_size(path: Any) -> np.ndarray:
+    """Height and width of an image file as it is to be looked at."""
+    with Image.open(path, formats=FORMATS) as image:
+        width, height = image.size
+        return np.array([width, height] if orientation(image) in LYING else [height, width])

@@ -1,0 +1,130 @@
+"""The cells of a table in memory, column by column, while its features are learned and encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptft.data.columns import KINDS, READ, Category, Cells, Features, Number, is_number, number_cell
+from ptft.data.formats import type_name
+from ptft.data.reading import field, rows
+from ptft.errors import DataError
+
+MOST_CATEGORIES = 1000
+FEW_ROWS = 20  # of so few rows nobody can tell whether a column names each of them
+
+
+@dataclass
+class Frame:
+    """Rows as columns. labels: the cells to learn, of several columns with commas between; "" where one is missing.
+
+    places: what an error message names ("file:line"). keys: equal for rows with equal features.
+    """
+
+    cells: dict[str, Cells]
+    labels: list[str]
+    places: list[str]
+    keys: list[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def rows(self, chosen: Sequence[int]) -> Frame:
+        """Some of the rows."""
+        cells = {name: _pick(column, chosen) for name, column in self.cells.items()}
+        labels, places, keys = (_pick(values, chosen) for values in (self.labels, self.places, self.keys))
+        return Frame(cells, labels, places, keys)
+
+
+def _pick(values: Any, chosen: Sequence[int]) -> Any:
+    return values[list(chosen)] if isinstance(values, np.ndarray) else [values[row] for row in chosen]
+
+
+def column_kinds(paths: Sequence[Path], names: Sequence[str], categorical: Sequence[str] | None) -> dict[str, str]:
+    """Which columns hold numbers and which categories: those named so, or all that are not numbers throughout."""
+    wordy = set(categorical or ())
+    undecided = [] if categorical is not None else list(names)
+    for path in paths:
+        for where, row in rows(path):
+            found = {name for name in undecided if not is_number(field(row, where, name))}
+            wordy |= found
+            undecided = [name for name in undecided if name not in found] if found else undecided
+    return {name: "category" if name in wordy else "number" for name in names}
+
+
+def read_frame(paths: Sequence[Path], kinds: dict[str, str], targets: Sequence[str]) -> Frame:
+    """All rows of some files. Raises DataError for cells that are not what their column holds."""
+    columns: dict[str, Any] = {name: array("d") if kind == "number" else [] for name, kind in kinds.items()}
+    frame = Frame({}, [], [], [])
+    for path in paths:
+        for where, row in rows(path):
+            raw = [field(row, where, name) for name in kinds]
+            for (name, kind), cell in zip(kinds.items(), raw, strict=True):
+                value = READ[kind](cell, where, name)
+                columns[name].append(value if kind == "number" else sys.intern(value))
+            frame.labels.append(",".join(label_text(field(row, where, name), where, name) for name in targets))
+            frame.places.append(where)
+            frame.keys.append(hashlib.blake2b("\x1f".join(map(str, raw)).encode(), digest_size=12).hexdigest())
+    frame.cells = {name: np.array(cells) if isinstance(cells, array) else cells for name, cells in columns.items()}
+    return frame
+
+
+def label_text(cell: Any, where: str, column: str) -> str:
+    """A cell to learn as text, "" where it is missing."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if not isinstance(cell, (str, int, float)):
+        raise DataError(f"{where}: column '{column}' holds {type_name(cell)}, expected a string or a number")
+    return str(cell).strip()
+
+
+def learn(
+    frames: dict[str, Frame], kinds: dict[str, str], wanted: Collection[str], categorical: Collection[str]
+) -> tuple[Features, list[str]]:
+    """Features by the training rows, and notes on columns left out: constant ones, and words that name single rows.
+
+    wanted: columns the user named, which stay unless they are constant; categorical: those named as categories. Raises
+    DataError where none is left.
+    """
+    columns, notes = [], []
+    train = frames["train"]
+    for name, kind in kinds.items():
+        column = KINDS[kind].learn(name, train.cells[name])
+        if column is not None and column.width > len(train) / 2 and name not in categorical:
+            check_strays(frames, name)
+        reason = "is the same in all training rows" if column is None else too_many(column, len(train), name in wanted)
+        if reason is None:
+            columns.append(column)
+        else:
+            notes.append(f"column '{name}' {reason}: left out")
+    if not columns:
+        raise DataError(f"no column is left to learn from: {'; '.join(notes) or 'the table has none but dataset.target'}")
+    return Features(tuple(columns)), notes
+
+
+def too_many(column: Number | Category, total: int, wanted: bool) -> str | None:
+    """Why a column is of no use, if it has too many categories; DataError where the user insists on a hopeless one."""
+    if column.width > MOST_CATEGORIES:
+        reason = f"holds {column.width:,} different texts, more than {MOST_CATEGORIES:,}"
+        if wanted:
+            raise DataError(f"dataset.features: column '{column.name}' {reason}; leave it out")
+        return reason
+    if not wanted and total >= FEW_ROWS and column.width > total / 2:
+        return f"holds {column.width:,} different texts in {total:,} rows, as names do (dataset.categorical keeps it)"
+    return None
+
+
+def check_strays(frames: dict[str, Frame], name: str) -> None:
+    """Refuse to take a column of numbers for one of names because a few cells of it are words; DataError with the first."""
+    cells = [(cell, where) for frame in frames.values() for cell, where in zip(frame.cells[name], frame.places, strict=True)]
+    strays = [(cell, where) for cell, where in cells if not is_number(cell)]
+    if 0 < len(strays) < len(cells) / 2:
+        number_cell(*strays[0], name)

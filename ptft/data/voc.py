@@ -1,0 +1,70 @@
+"""Boxes in Pascal VOC's form: one XML file for each image, and lists of the images of each split."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from ptft.data.annotated import SPLIT_NAMES, Annotated, Box
+from ptft.errors import DataError
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_voc(path: Path) -> Annotated:
+    """The image and the boxes an XML file tells of; DataError where it is none of that kind.
+
+    Corners are taken as they stand: x2 and y2 are where the box ends.
+    """
+    root = parse(path)
+    if root.tag != "annotation":
+        raise DataError(f"{path}: the root is <{root.tag}>, expected <annotation> as in Pascal VOC")
+    boxes = []
+    for number, item in enumerate(root.iter("object")):
+        place = f"{path}: object {number}"
+        name = (item.findtext("name") or "").strip()
+        if not name:
+            raise DataError(f"{place} has no <name>")
+        boxes.append(Box(corners(item, place), name, place))
+    return Annotated((root.findtext("filename") or "").strip() or path.stem, boxes, path)
+
+
+def parse(path: Path) -> ElementTree.Element:
+    """An XML file without entities of its own, which could be of any size."""
+    try:
+        text = path.read_bytes()
+        if b"<!ENTITY" in text:
+            raise DataError(f"{path}: defines entities, which annotations have no use for")
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise DataError(f"{path}: not well-formed XML ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def corners(item: ElementTree.Element, place: str) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of an object."""
+    found = [item.findtext(f"bndbox/{name}") for name in CORNERS]
+    try:
+        left, top, right, bottom = (float(text) for text in found)
+    except (TypeError, ValueError):
+        said = ", ".join(f"{name}={text}" for name, text in zip(CORNERS, found, strict=True))
+        raise DataError(f"{place}: expected four numbers in <bndbox>, found {said}") from None
+    return left, top, right, bottom
+
+
+def listed_splits(root: Path) -> dict[str, set[str]]:
+    """The names in ImageSets/*/{train,val,test}.txt by split; train is trainval where there is no list of its own."""
+    lists = {path.stem: path for path in sorted(root.glob("ImageSets/*/*.txt"))}
+    if "train" not in lists and "trainval" in lists:
+        lists["train"] = lists["trainval"]
+    found = {SPLIT_NAMES[name]: path for name, path in lists.items() if name in SPLIT_NAMES}
+    return {split: names_in(path) for split, path in found.items()}
+
+
+def names_in(path: Path) -> set[str]:
+    """The first word of each line."""
+    try:
+        return {line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
