@@ -153,19 +153,26 @@ def quote(value: str) -> str:
 
 
 def implied(command: str, arguments: Arguments) -> list[str]:
-    """Overrides that follow from `ckpt`: a checkpoint brings its model and tokenizer, a start from scratch its own."""
+    """Overrides that follow from others.
+
+    A checkpoint brings its model and tokenizer, a start from scratch its own; the data that ships is trained on briefly.
+    """
     ckpt = arguments.values("ckpt")
     chosen = {word.partition("=")[0].lstrip("+~") for word in arguments.overrides}
+    found = []
     if command == "pretrain" and ckpt not in ([], [None]):
-        return [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
+        found = [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
     if command == "finetune" and ckpt == [None] and not chosen & {"tokenizer", "experiment"}:
-        return [] if _brings("tokenizer", arguments) else ["tokenizer=bpe"]
-    return []
+        found = [] if _brings("tokenizer", "dataset", arguments) else ["tokenizer=bpe"]
+    elsewhere = chosen & {"dataset", "experiment", "trainer"} or "--config-name" in arguments.flags
+    if command == "pretrain" and not elsewhere and not _brings("dataset", "objective", arguments):
+        found.append("trainer=tour")
+    return found
 
 
-def _brings(part: str, arguments: Arguments) -> bool:
-    """Whether the chosen dataset's YAML file settles another part itself, as images do with tokenizer: null."""
+def _brings(part: str, group: str, arguments: Arguments) -> bool:
+    """Whether the chosen option of a group settles another part itself, as datasets of images do with tokenizer: null."""
     own = arguments.flags.get("--config-dir")
-    files = groups([config_dir(), *([Path(own)] if own else [])]).get("dataset", {})
-    names = [name for name in arguments.values("dataset") if name in files]
+    files = groups([config_dir(), *([Path(own)] if own else [])]).get(group, {})
+    names = [name for name in arguments.values(group) if name in files]
     return any(f"override /{part}@" in files[name].read_text(encoding="utf-8") for name in names)
