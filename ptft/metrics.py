@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte", "mse", "mae", "rmse", "ece", "error"}
+LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte", "mse", "mae", "rmse", "ece", "error", "hamming_loss"}
 ECE_BINS = 15
 
 
@@ -85,3 +87,122 @@ def _r2() -> Metric:
             return super().compute() if self.total > 1 else self.residual.new_tensor(math.nan)
 
     return R2()
+
+
+def multilabel(num_classes: int, threshold: float) -> dict[str, Metric]:
+    """Metrics of any number of labels, updated with probabilities and zeros and ones [B, classes].
+
+    map: the average precision of each class, averaged over the classes that occur (tables: average_precision). f1: of the
+    labels whose probability reaches the threshold. hamming_loss: the share of all yes-or-no answers that are wrong.
+    """
+    from torchmetrics.classification import MultilabelF1Score, MultilabelHammingDistance
+
+    counted = {"num_labels": num_classes, "threshold": threshold, "validate_args": False}
+    return {
+        **parts(_average_precision(num_classes), map=torch.nanmean, average_precision=lambda values: values),
+        "f1_macro": MultilabelF1Score(average="macro", **counted),
+        "f1_micro": MultilabelF1Score(average="micro", **counted),
+        "f1": MultilabelF1Score(average=None, **counted),
+        "hamming_loss": MultilabelHammingDistance(**counted),
+    }
+
+
+def _average_precision(num_classes: int) -> Metric:
+    from torchmetrics.classification import MultilabelAveragePrecision
+    from torchmetrics.functional.classification import multilabel_average_precision
+    from torchmetrics.utilities import dim_zero_cat
+
+    class AveragePrecision(MultilabelAveragePrecision):
+        """Not a number for classes that do not occur, where torchmetrics warns and counts 0."""
+
+        def compute(self) -> Tensor:
+            scores, truth = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+            found = torch.full((num_classes,), math.nan, device=scores.device)
+            present = (truth > 0).any(0)
+            count = int(present.sum())
+            if count:
+                pair = scores[:, present], truth[:, present]
+                found[present] = multilabel_average_precision(*pair, count, average=None, validate_args=False)
+            return found
+
+    return AveragePrecision(num_classes, average=None, validate_args=False)
+
+
+def segmentation(num_classes: int, ignored: int) -> dict[str, Any]:
+    """Metrics of a class for each pixel, updated with scores [B, classes, H, W] and classes [B, H, W], of which
+    those that are `ignored` do not count.
+
+    All come from one confusion matrix over the data. Means are over the classes that occur as prediction or target;
+    absent_classes says how many do not. iou and class_accuracy are per class, not a number for those that are absent.
+    """
+    from torchmetrics.classification import MulticlassConfusionMatrix
+
+    matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignored, validate_args=False)
+    return parts(
+        matrix,
+        confusion_matrix=lambda counts: counts,
+        miou=lambda counts: _iou(counts).nanmean(),
+        fwiou=lambda counts: (_iou(counts).nan_to_num() * counts.sum(1)).sum() / counts.sum(),
+        pixel_accuracy=lambda counts: counts.diagonal().sum() / counts.sum(),
+        dice=lambda counts: (2 * counts.diagonal() / (counts.sum(0) + counts.sum(1))).nanmean(),
+        absent_classes=lambda counts: _iou(counts).isnan().sum(),
+        iou=_iou,
+        class_accuracy=lambda counts: counts.diagonal() / counts.sum(1),
+    )
+
+
+def _iou(counts: Tensor) -> Tensor:
+    """Intersection over union of each class, from a confusion matrix; not a number for classes that do not occur."""
+    return counts.diagonal() / (counts.sum(0) + counts.sum(1) - counts.diagonal())
+
+
+def detection(num_classes: int) -> dict[str, Any]:
+    """Metrics of boxes as COCO defines them, updated with lists of {boxes, scores, labels} and {boxes, labels}.
+
+    map: average precision over IoU .5 to .95; map_50, map_75: at one IoU; mar_100: recall of at most 100 boxes an image.
+    map_small, map_medium, map_large: of boxes below 32 x 32 pixels, below 96 x 96, and of others, as the model sees them.
+    A class that has no true box does not count, and is not a number in the table map_per_class.
+    """
+    from torchmetrics.detection import MeanAveragePrecision
+
+    # as numbers of double precision: recalls such as 1/5 otherwise miss their threshold by rounding
+    overlaps, recalls = [index / 20 for index in range(10, 20)], [index / 100 for index in range(101)]
+    precision = MeanAveragePrecision(iou_thresholds=overlaps, rec_thresholds=recalls, class_metrics=True)
+    precision.warn_on_many_detections = False
+
+    def per_class(found: dict[str, Tensor]) -> Tensor:
+        values = torch.full((num_classes,), math.nan)
+        values[found["classes"].cpu().long().view(-1)] = _measured(found["map_per_class"]).cpu().view(-1)
+        return values
+
+    names = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
+    scores = {name: lambda found, name=name: _measured(found[name]) for name in names}
+    return parts(precision, **scores, map_per_class=per_class)
+
+
+def _measured(value: Tensor) -> Tensor:
+    """COCO's -1, for nothing to measure, as not a number."""
+    return torch.where(value < 0, math.nan, value)
+
+
+class Part:
+    """One of several scores that follow from one metric; `leads` is the one that passes updates on."""
+
+    def __init__(self, metric: Metric, read: Callable[[Any], Tensor], leads: bool):
+        self.metric, self.read, self.leads = metric, read, leads
+
+    def to(self, device: torch.device) -> Part:
+        self.metric.to(device)
+        return self
+
+    def update(self, prediction: Any, target: Any) -> None:
+        if self.leads:
+            self.metric.update(prediction, target)
+
+    def compute(self) -> Tensor:
+        return self.read(self.metric.compute())
+
+
+def parts(metric: Metric, **reads: Callable[[Any], Tensor]) -> dict[str, Part]:
+    """Scores by name that share a metric: it sees each batch once and is computed once."""
+    return {name: Part(metric, read, leads=index == 0) for index, (name, read) in enumerate(reads.items())}

@@ -106,3 +106,120 @@ def test_errors_are_better_when_lower(name):
 @pytest.mark.parametrize("name", ["accuracy", "f1_macro", "r2", "valid/balanced_accuracy"])
 def test_achievements_are_better_when_higher(name):
     assert not metrics.lower_is_better(name)
+
+
+def updated(found: dict, *batches: tuple) -> dict[str, np.ndarray]:
+    """All metrics after some batches."""
+    for metric in found.values():
+        for batch in batches:
+            metric.update(*batch)
+    return {name: np.asarray(metric.compute()) for name, metric in found.items()}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:sklearn.*")
+@pytest.mark.parametrize("absent", [0, 2])
+def test_multilabel_metrics_equal_those_of_scikit_learn(absent):
+    random = np.random.default_rng(0)
+    target = (random.random((40, 5)) < 0.3).astype(int)
+    target[:, :absent] = 0
+    scores = random.integers(0, 9, (40, 5)) / 10 + 0.07
+    pairs = zip(torch.tensor(scores).split(7), torch.tensor(target).split(7), strict=True)
+    found = updated(metrics.multilabel(5, 0.5), *pairs)
+    said = (scores >= 0.5).astype(int)
+    precisions = [sklearn.metrics.average_precision_score(target[:, label], scores[:, label]) for label in range(absent, 5)]
+    assert found["map"] == pytest.approx(np.mean(precisions))
+    assert found["f1_macro"] == pytest.approx(sklearn.metrics.f1_score(target, said, average="macro", zero_division=0))
+    assert found["f1_micro"] == pytest.approx(sklearn.metrics.f1_score(target, said, average="micro"))
+    assert found["hamming_loss"] == pytest.approx(sklearn.metrics.hamming_loss(target, said))
+    assert metrics.lower_is_better("valid/hamming_loss") and not metrics.lower_is_better("map")
+
+
+def pixels(*rows: str) -> torch.Tensor:
+    """One image of classes, a digit for each pixel; x is ignored."""
+    return torch.tensor([[int(digit.replace("x", "255")) for digit in row.split()] for row in rows])[None]
+
+
+def test_segmentation_is_counted_over_all_pixels_but_ignored_ones():
+    truth, guess = pixels("0 0 1 1", "x 0 1 x"), pixels("0 1 1 1", "2 0 0 1")
+    found = updated(metrics.segmentation(3, 255), (guess, truth))
+    assert found["confusion_matrix"].tolist() == [[2, 1, 0], [1, 2, 0], [0, 0, 0]]
+    assert found["iou"][:2].tolist() == [0.5, 0.5] and np.isnan(found["iou"][2])
+    assert found["miou"] == 0.5  # the absent class does not count
+    assert found["absent_classes"] == 1
+    assert found["pixel_accuracy"] == pytest.approx(4 / 6)
+    assert found["dice"] == pytest.approx(2 / 3)
+    assert found["fwiou"] == 0.5
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_segmentation_equals_the_jaccard_score_of_scikit_learn(batch):
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randn(8, 4, 5, 6, generator=random)
+    truth = torch.randint(0, 4, (8, 5, 6), generator=random)
+    truth[:, 0] = 255
+    found = updated(metrics.segmentation(4, 255), *zip(scores.split(batch), truth.split(batch), strict=True))
+    kept = truth != 255
+    pair = truth[kept].numpy(), scores.argmax(1)[kept].numpy()
+    assert found["miou"] == pytest.approx(sklearn.metrics.jaccard_score(*pair, average="macro"))
+    assert found["pixel_accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(*pair))
+    assert found["dice"] == pytest.approx(sklearn.metrics.f1_score(*pair, average="macro"))
+
+
+def detections(images: int) -> tuple[list[dict], list[dict]]:
+    """True boxes, and found ones that are near some of them, at random."""
+    random = torch.Generator().manual_seed(0)
+    truths, guesses = [], []
+    for count in range(images):
+        corner = torch.rand(count, 2, generator=random) * 100
+        boxes = torch.cat((corner, corner + 5 + torch.rand(count, 2, generator=random) * 120), 1)
+        labels = torch.randint(0, 3, (count,), generator=random)
+        noise = torch.rand(count, 4, generator=random) * 12
+        scores = torch.rand(count, generator=random)
+        truths.append({"boxes": boxes, "labels": labels})
+        guesses.append({"boxes": boxes[1:] + noise[1:], "labels": labels[1:], "scores": scores[1:]})
+    return guesses, truths
+
+
+def test_detection_metrics_are_those_of_cocos_own_evaluation(capsys):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    guesses, truths = detections(9)
+    found = updated(metrics.detection(3), (guesses[:4], truths[:4]), (guesses[4:], truths[4:]))
+    rows = {"truth": [], "guess": []}
+    for kind, images in (("truth", truths), ("guess", guesses)):
+        for number, image in enumerate(images):
+            for index, (left, top, right, bottom) in enumerate(image["boxes"].double().tolist()):
+                box = {"image_id": number, "bbox": [left, top, right - left, bottom - top], "iscrowd": 0}
+                box |= {"category_id": int(image["labels"][index]), "area": (right - left) * (bottom - top)}
+                box |= {"id": len(rows[kind]) + 1, "score": float(image.get("scores", torch.ones(99))[index])}
+                rows[kind].append(box)
+    coco = COCO()
+    coco.dataset = {"images": [{"id": number} for number in range(9)], "annotations": rows["truth"]}
+    coco.dataset["categories"] = [{"id": label} for label in range(3)]
+    coco.createIndex()
+    evaluation = COCOeval(coco, coco.loadRes(rows["guess"]), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    for name, place in {"map": 0, "map_50": 1, "map_75": 2, "map_large": 5, "mar_100": 8}.items():
+        assert found[name] == pytest.approx(evaluation.stats[place], abs=1e-6), name
+    assert 0 < found["map"] < found["map_50"] < 1
+    capsys.readouterr()
+
+
+def test_a_class_without_true_boxes_does_not_count_and_nothing_to_find_is_no_number():
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    found = updated(metrics.detection(3), ([nothing | {"scores": torch.zeros(0)}], [nothing]))
+    assert np.isnan(found["map"]) and np.isnan(found["map_50"])
+
+
+def test_scores_that_share_a_metric_see_each_batch_once():
+    one = {"boxes": torch.tensor([[0.0, 0, 10, 10]]), "labels": torch.tensor([1])}
+    found = metrics.detection(3)
+    for metric in found.values():
+        metric.update([one | {"scores": torch.ones(1)}], [one])
+    np.testing.assert_equal(found["map_per_class"].compute().numpy(), [np.nan, 1, np.nan])
+    assert len({id(metric.metric) for metric in found.values()}) == 1
+    assert len(found["map"].metric.groundtruth_box) == 1
+    assert found["map"].compute() == 1

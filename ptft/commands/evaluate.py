@@ -1,49 +1,86 @@
-"""`ptft evaluate ckpt=RUN split=test`: score a trained model on a split of its data, or of other data."""
+"""`ptft evaluate ckpt=RUN split=test`: score a trained model on a split of its data, or of other data.
+
+With protocol=knn or linear it is the model's features that are scored, by a probe, whatever the model was trained for.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ptft import build
+from ptft.canvas import write_png
 from ptft.errors import DataError, MachineError
 from ptft.journal import plain
+from ptft.locate import locate, saved_config
 from ptft.logs import Console
-from ptft.loop import Evaluation, evaluate
+from ptft.loop import evaluate
 from ptft.outcome import per_class
+
+MAPPED = 1000  # points of the map of features
 
 
 def main(config: dict) -> tuple[str, float] | None:
     """Print the scores, and leave them in scores.json of `run` where one is given; returns the objective's own score."""
     console = Console(0)
+    if config.get("protocol"):
+        config = _with_probe(config)
     stage = build.stage(config, report=console.progress)
-    split = config["split"]
-    loader = stage.loader(split, config["batch_size"])
-    if loader is None:
-        raise DataError(f"split={split}: the dataset has no such split")
+    if stage.dataset.rows(config["split"]) is None:
+        raise DataError(f"split={config['split']}: the dataset has no such split")
     for note in stage.dataset.notes:
         console.note(note)
-    settings = SimpleNamespace(seed=config["seed"], precision=stage.precision, eval_batches=None, samples=0)
-    found = evaluate(stage.objective, loader, settings)
-    scores = {**found.scores, **per_class(found, stage.dataset.facts.get("labels"))}
-    _show(console, config, split, found)
+    scores, details = _probed(stage) if config.get("protocol") else _evaluated(stage)
+    console.summary({"ckpt": config["ckpt"], "split": config["split"], **scores})
     if config["run"]:
-        _leave(Path(config["run"]), split, scores)
+        _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config.get("protocol")))
     score = stage.objective.score
-    return (score, found.scores[score]) if score in found.scores else None
+    return (score, scores[score]) if score in scores else None
 
 
-def _show(console: Console, config: dict, split: str, found: Evaluation) -> None:
-    console.summary({"ckpt": config["ckpt"], "split": split, **found.scores})
+def _evaluated(stage: build.Stage) -> tuple[dict[str, float], dict[str, Any]]:
+    """The scores of the objective itself, and those that are one for each class."""
+    config = stage.config
+    settings = SimpleNamespace(seed=config["seed"], precision=stage.precision, eval_batches=None, samples=0)
+    found = evaluate(stage.objective, stage.loader(config["split"], config["batch_size"]), settings)
+    return found.scores, per_class(found, stage.dataset.facts.get("labels"))
 
 
-def _leave(folder: Path, split: str, scores: dict) -> None:
-    """Put a split's scores into scores.json, beside those of other splits."""
-    path = folder / "scores.json"
+def _with_probe(config: dict) -> dict:
+    """The configuration with a probe in the objective's place, and the seed the model was built with."""
+    saved = saved_config(locate(config["ckpt"]))
+    pooling = config["pooling"] or (saved.get("objective") or {}).get("pooling") or "mean"
+    probe = {"protocol": config["protocol"], "weights": config["weights"], "pooling": pooling}
+    return {**config, "seed": saved["seed"], "objective": {"_target_": "ptft.tasks.representation.Representation", **probe}}
+
+
+def _probed(stage: build.Stage) -> tuple[dict[str, float], dict[str, Any]]:
+    """The score of the probe; a map of the features goes into the folder of `run`."""
+    config = stage.config
+    rows = stage.dataset.rows(config["split"])
+    scores = stage.objective.measure(rows)
+    if config["run"]:
+        folder = _folder(Path(config["run"]) / "pictures")
+        write_png(folder / f"map-{config['split']}-{config['weights']}.png", stage.objective.map(rows, MAPPED))
+    return scores, {}
+
+
+def _folder(path: Path) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"run={path}: {error.strerror}") from error
+    return path
+
+
+def _leave(folder: Path, split: str, scores: dict, add: bool) -> None:
+    """Put a split's scores into scores.json, beside those of other splits. add: beside those of this one too."""
+    path = _folder(folder) / "scores.json"
+    try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        scores = {**known.get(split, {}), **scores} if add else scores
         path.write_text(json.dumps(plain({**known, split: scores}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise MachineError(f"run={folder}: {error.strerror}") from error

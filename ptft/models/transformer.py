@@ -36,7 +36,7 @@ class Transformer(nn.Module):
         local_heads: int | None,
     ):
         super().__init__()
-        self.dim, self.max_length, self.segments = dim, max_length, segments
+        self.dim, self.max_length, self.segments, self.eps = dim, max_length, segments, eps
         self.embedding = Embedding(vocab_size, dim, max_length, positions, segments, norm == "post", dropout, bias, eps)
         self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
         initialise(self, init_std)

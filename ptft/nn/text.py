@@ -51,13 +51,13 @@ def truncate_pair(first: int, second: int, room: int) -> tuple[int, int]:
 class Layout:
     """How one or two texts become one input, and the room there is for it.
 
-    Bidirectional models read `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]` (BERT, 1810.04805, 3). Causal ones read `a
-    [EOS]` and `a [SEP] b [EOS]`: only their last token sees everything, and pretraining taught them [EOS] as the end of
-    a text.
+    Bidirectional models read `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]` (BERT, 1810.04805, 3), with RoBERTa's vocabulary
+    two [SEP] between texts. Causal ones read `a [EOS]` and `a [SEP] b [EOS]`: only their last token sees everything, and
+    pretraining taught them [EOS] as the end of a text.
     """
 
     before: tuple[int, ...]
-    between: int
+    between: tuple[int, ...]
     end: int
     pad_id: int
     max_length: int
@@ -69,7 +69,7 @@ class Layout:
         causal = "causal" in model.traits
         return cls(
             before=() if causal else (tokenizer.cls_id,),
-            between=tokenizer.sep_id,
+            between=tokenizer.between,
             end=tokenizer.eos_id if causal else tokenizer.sep_id,
             pad_id=tokenizer.pad_id,
             max_length=model.max_length,
@@ -78,7 +78,7 @@ class Layout:
 
     @property
     def added_tokens(self) -> int:
-        """How many tokens one text gets around it; a pair gets one more."""
+        """How many tokens one text gets around it; a pair gets what stands between as well."""
         return len(self.before) + 1
 
     def arrange(self, first: np.ndarray, second: np.ndarray | None = None) -> tuple[np.ndarray, int]:
@@ -87,8 +87,8 @@ class Layout:
         if second is None:
             row = np.concatenate((self.before, first[:room], (self.end,)))
             return row, len(row)
-        kept, second_kept = truncate_pair(len(first), len(second), room - 1)
-        begin = np.concatenate((self.before, first[:kept], (self.between,)))
+        kept, second_kept = truncate_pair(len(first), len(second), room - len(self.between))
+        begin = np.concatenate((self.before, first[:kept], self.between))
         return np.concatenate((begin, second[:second_kept], (self.end,))), len(begin)
 
     def inputs(self, examples: Sequence[dict]) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ class MLM(Objective):
             raise ValueError(f"mask_share={mask_share} and random_share={random_share} do not fit into 1")
         self.tokenizer = tokenizer
         self.dense = nn.Linear(model.dim, model.dim)
-        self.norm = nn.LayerNorm(model.dim, eps=1e-12)
+        self.norm = nn.LayerNorm(model.dim, eps=getattr(model, "eps", 1e-12))
         self.bias = nn.Parameter(torch.zeros(tokenizer.vocab_size))
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)

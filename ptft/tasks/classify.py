@@ -1,70 +1,67 @@
-"""Classification of texts and pairs of texts: one label each."""
+"""Classification: one label for each text, image or row of a table."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ptft import metrics
+from ptft.nn.inputs import input_reader
+from ptft.nn.labelled import LabelledCollate, worst
+from ptft.nn.mixing import Mixing
 from ptft.nn.pooling import PooledHead
-from ptft.nn.text import Layout
-from ptft.objective import Batch, Example, Objective, Output
-from ptft.randomness import Draw
+from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-SHOWN_TEXTS = 4
+SHOWN_EXAMPLES = 4
 SHOWN_TOKENS = 48
 
 
-@dataclass
-class Collate:
-    """Texts in the model's layout; targets only where the examples have labels."""
-
-    layout: Layout
-
-    def __call__(self, examples: list[Example], draw: Draw) -> Batch:
-        batch: Batch = {"inputs": self.layout.inputs(examples)}
-        if "label" in examples[0]:
-            batch["target"] = torch.tensor([example["label"] for example in examples])
-        return batch
-
-
 class Classify(Objective):
-    """Dropout and a linear map on the pooled features of a text.
+    """Dropout and a linear map on the pooled features.
 
     pooling: mean, max, last, cls (the first token) or concat (last, max and mean). label_smoothing: the share of the
-    target that is spread over all classes; it is in the training loss only, so that losses of evaluations compare.
+    target that is spread over all classes. mixup, cutmix: alpha of mixing images (mixup: also features) with one
+    another, 0 for none; mix_epochs: only in so many of the first epochs. Smoothing and mixing are in the training loss
+    only, so that losses of evaluations compare.
     """
 
-    needs = frozenset({"text"})
     added_tokens = 2  # what stands around one text at the most
-    fields = ("tokens", "label")
+    fields = ("label",)
     target = "class"
     score = "accuracy"
 
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: Any,
         num_classes: int,
         labels: list[str],
         pooling: Literal["mean", "max", "last", "cls", "concat"],
         dropout: float,
         label_smoothing: float,
+        mixup: float,
+        cutmix: float,
+        mix_epochs: int | None,
+        tokenizer: Any = None,
+        transform: Any = None,
     ):
         super().__init__(model)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing={label_smoothing} is no share below 1")
-        self.tokenizer, self.labels = tokenizer, list(labels)
+        if (mixup or cutmix) and tokenizer is not None:
+            raise ValueError(f"mixup={mixup}, cutmix={cutmix}: texts cannot be mixed, only images and tables")
+        if cutmix and transform is None:
+            raise ValueError(f"cutmix={cutmix}: only images have parts to paste; use mixup")
+        self.tokenizer, self.transform, self.labels = tokenizer, transform, list(labels)
         self.label_smoothing = label_smoothing
         self.head = PooledHead(model, pooling, num_classes, dropout)
-        self.collate = Collate(Layout.of(model, tokenizer))
+        mixing = Mixing(mixup, cutmix, mix_epochs)
+        self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.int64, mixing, num_classes)
 
     def forward(self, batch: Batch) -> Output:
         inputs = batch["inputs"]
@@ -87,9 +84,18 @@ class Classify(Objective):
         return [{"label": max(named, key=named.get), "probabilities": named} for named in found]
 
     def samples(self, batch: Batch, output: Output) -> list[str]:
-        tokens = batch["inputs"]["tokens"][:SHOWN_TEXTS, :SHOWN_TOKENS].tolist()
-        guesses = output.prediction.argmax(-1).tolist()
-        return [
-            f"{self.labels[guess]} (true: {self.labels[truth]}): {self.tokenizer.decode(row)}"
-            for row, guess, truth in zip(tokens, guesses, output.target.tolist(), strict=False)
-        ]
+        pairs = zip(output.prediction.argmax(-1).tolist(), output.target.tolist(), strict=True)
+        said = [f"{self.labels[guess]} (true: {self.labels[truth]})" for guess, truth in pairs][:SHOWN_EXAMPLES]
+        if self.tokenizer is None:
+            return said
+        tokens = batch["inputs"]["tokens"][:SHOWN_EXAMPLES, :SHOWN_TOKENS].tolist()
+        return [f"{words}: {self.tokenizer.decode(row)}" for row, words in zip(tokens, said, strict=True)]
+
+    def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """The images whose true class got the least probability."""
+        rows = torch.arange(len(output.target), device=output.target.device)
+        likeliest, guesses = output.prediction.max(-1)
+        triples = zip(output.target.tolist(), guesses.tolist(), likeliest.tolist(), strict=True)
+        captions = [f"{self.labels[truth]}: {self.labels[guess]} {share:.0%}" for truth, guess, share in triples]
+        badness = 1 - output.prediction[rows, output.target]
+        return worst(batch, self.transform, badness, captions, "true: predicted")

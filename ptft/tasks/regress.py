@@ -1,8 +1,7 @@
-"""Regression: one number for each text or pair of texts."""
+"""Regression: one number for each text, image or row of a table."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -10,42 +9,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft import metrics
+from ptft.nn.inputs import input_reader
+from ptft.nn.labelled import LabelledCollate, worst
 from ptft.nn.pooling import PooledHead
-from ptft.nn.text import Layout
-from ptft.objective import Batch, Example, Objective, Output
-from ptft.randomness import Draw
+from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-SHOWN_TEXTS = 4
+SHOWN_EXAMPLES = 4
 SHOWN_TOKENS = 48
 
 
-@dataclass
-class Collate:
-    """Texts in the model's layout; targets only where the examples have labels."""
-
-    layout: Layout
-
-    def __call__(self, examples: list[Example], draw: Draw) -> Batch:
-        batch: Batch = {"inputs": self.layout.inputs(examples)}
-        if "label" in examples[0]:
-            batch["target"] = torch.tensor([example["label"] for example in examples], dtype=torch.float32)
-        return batch
-
-
 class Regress(Objective):
-    """Dropout and a linear map on the pooled features of a text, trained on squared error.
+    """Dropout and a linear map on the pooled features, trained on squared error.
 
     The loss is in units of the training targets' spread, so that one learning rate serves any scale; predictions and
     metrics are in the units of the data. target_mean, target_std: of the training targets. pooling: as in
     classification.
     """
 
-    needs = frozenset({"text"})
     added_tokens = 2  # what stands around one text at the most
-    fields = ("tokens", "label")
+    fields = ("label",)
     target = "number"
     score = "mse"
     mean: Tensor
@@ -54,18 +39,19 @@ class Regress(Objective):
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: Any,
         target_mean: float,
         target_std: float,
         pooling: Literal["mean", "max", "last", "cls", "concat"],
         dropout: float,
+        tokenizer: Any = None,
+        transform: Any = None,
     ):
         super().__init__(model)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.transform = tokenizer, transform
         self.head = PooledHead(model, pooling, 1, dropout)
         self.register_buffer("mean", torch.tensor(target_mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(target_std or 1.0, dtype=torch.float32))
-        self.collate = Collate(Layout.of(model, tokenizer))
+        self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.float32)
 
     def forward(self, batch: Batch) -> Output:
         inputs = batch["inputs"]
@@ -85,6 +71,15 @@ class Regress(Objective):
         return [{"value": value} for value in output.prediction.tolist()]
 
     def samples(self, batch: Batch, output: Output) -> list[str]:
-        tokens = batch["inputs"]["tokens"][:SHOWN_TEXTS, :SHOWN_TOKENS].tolist()
-        pairs = zip(tokens, output.prediction.tolist(), output.target.tolist(), strict=False)
-        return [f"{guess:.4g} (true: {truth:.4g}): {self.tokenizer.decode(row)}" for row, guess, truth in pairs]
+        pairs = zip(output.prediction.tolist(), output.target.tolist(), strict=True)
+        said = [f"{guess:.4g} (true: {truth:.4g})" for guess, truth in pairs][:SHOWN_EXAMPLES]
+        if self.tokenizer is None:
+            return said
+        tokens = batch["inputs"]["tokens"][:SHOWN_EXAMPLES, :SHOWN_TOKENS].tolist()
+        return [f"{words}: {self.tokenizer.decode(row)}" for row, words in zip(tokens, said, strict=True)]
+
+    def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """The images whose number is furthest from the truth."""
+        pairs = zip(output.target.tolist(), output.prediction.tolist(), strict=True)
+        captions = [f"{truth:.4g}: {guess:.4g}" for truth, guess in pairs]
+        return worst(batch, self.transform, (output.prediction - output.target).abs(), captions, "true: predicted")

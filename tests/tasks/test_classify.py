@@ -1,4 +1,4 @@
-"""Classification of texts."""
+"""Classification of texts, images and tables."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,19 @@ LABELS = ["bad", "good", "so-so"]
 @pytest.fixture
 def make_classify(make_transformer, tokenizer):
     def make(model=None, pooling="mean", label_smoothing=0.0):
-        return Classify(model or make_transformer(), tokenizer, 3, LABELS, pooling, 0.0, label_smoothing).eval()
+        settings = {"label_smoothing": label_smoothing, "mixup": 0.0, "cutmix": 0.0, "mix_epochs": None}
+        return Classify(model or make_transformer(), 3, LABELS, pooling, 0.0, **settings, tokenizer=tokenizer).eval()
+
+    return make
+
+
+@pytest.fixture
+def make_image_classify(make_resnet, views):
+    """Classification of images, with settings changed by name."""
+
+    def make(**changes):
+        settings = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0, "mix_epochs": None} | changes
+        return Classify(make_resnet(), 3, LABELS, "mean", 0.0, **settings, transform=views(size=16)).eval()
 
     return make
 
@@ -102,3 +114,79 @@ def test_labels_equal_smoothed_cross_entropy_of_torch(make_classify, draw):
     logits = objective.head(objective.model(**batch["inputs"]), batch["inputs"]["mask"])
     expected = F.cross_entropy(logits, batch["target"], label_smoothing=0.2, reduction="sum")
     torch.testing.assert_close(objective(batch).loss, expected)
+
+
+def test_images_are_learnt_by_heart(make_image_classify, images, learning):
+    objective = make_image_classify()
+    batch = objective.collate(images([(16, 16), (20, 16), (16, 24)], label=[2, 0, 1]), learning(3))
+    optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
+    for _ in range(20):
+        output = objective(batch)
+        optimizer.zero_grad()
+        (output.loss / output.count).backward()
+        optimizer.step()
+    assert output.prediction.argmax(-1).tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("size", [3, 4])
+@pytest.mark.parametrize("mix", [{"mixup": 1.0}, {"cutmix": 1.0}])
+def test_images_are_mixed_where_they_are_learned_from_only(mix, size, make_image_classify, images, learning, draw):
+    objective, examples = make_image_classify(**mix), images([(16, 16)] * size, label=[0, 1, 2, 1][:size])
+    before = [example["image"].clone() for example in examples]
+    mixed, plain = objective.collate(examples, learning(size)), objective.collate(examples, draw(size))
+    assert mixed["target"].shape == (size, 3)
+    torch.testing.assert_close(mixed["target"].sum(1), torch.ones(size))
+    assert plain["target"].tolist() == [0, 1, 2, 1][:size]
+    assert torch.equal(plain["inputs"]["values"], objective.transform.plain(before))
+    assert all(torch.equal(example["image"], image) for example, image in zip(examples, before, strict=True))
+
+
+def test_soft_targets_are_learned_in_their_shares_and_smoothed_as_well(make_image_classify, images, learning):
+    objective = make_image_classify(mixup=1.0, label_smoothing=0.1).train()
+    batch = objective.collate(images([(16, 16)] * 4, label=[0, 1, 2, 1]), learning(4))
+    output = objective(batch)
+    smoothed = 0.9 * batch["target"] + 0.1 / 3
+    torch.testing.assert_close(output.loss, -(smoothed * output.prediction.log()).sum())
+    assert output.count == 4
+
+
+def test_mixing_ends_with_the_epochs_it_is_for(make_image_classify, images, learning):
+    objective, examples = make_image_classify(mixup=1.0, mix_epochs=2), images([(16, 16)] * 2, label=[0, 1])
+    assert [objective.collate(examples, learning(2, epoch))["target"].ndim for epoch in range(4)] == [2, 2, 1, 1]
+
+
+def test_the_worst_images_are_shown_first(make_image_classify, images, draw):
+    objective = make_image_classify()
+    batch = objective.collate(images([(16, 16)] * 5, label=[0, 1, 2, 0, 1]), draw(5))
+    output = objective(batch)
+    output.prediction = torch.eye(3)[[0, 1, 0, 0, 1]] * 0.9 + 0.03
+    (picture,) = objective.pictures(batch, output).values()
+    assert picture.dtype == torch.uint8 and len(picture) == 3
+    assert objective.samples(batch, output)[2] == "bad (true: so-so)"
+
+
+class Columns(torch.nn.Module):
+    """A model of tables that changes nothing."""
+
+    traits = frozenset({"table"})
+    dim = 4
+
+    def forward(self, values):
+        return values
+
+
+def test_rows_of_tables_are_learned_from_and_may_be_mixed(learning, draw):
+    settings = {"label_smoothing": 0.0, "cutmix": 0.0, "mix_epochs": None}
+    objective = Classify(Columns(), 3, LABELS, "mean", 0.0, **settings, mixup=1.0)
+    rows = [{"features": np.eye(3, 4, dtype=np.float32)[label], "label": label} for label in (0, 2, 1)]
+    batch = objective.collate(rows, learning(3))
+    torch.testing.assert_close(batch["inputs"]["values"][:, :3], batch["target"])
+    assert objective.pictures(batch, objective.eval()(objective.collate(rows, draw(3)))) == {}
+
+
+@pytest.mark.parametrize(("kind", "mix"), [("text", "mixup"), ("text", "cutmix"), ("table", "cutmix")])
+def test_mixing_what_cannot_be_mixed_is_refused(kind, mix, make_transformer, tokenizer):
+    settings = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0, "mix_epochs": None} | {mix: 0.5}
+    model = make_transformer() if kind == "text" else Columns()
+    with pytest.raises(ValueError, match=f"{mix}=0.5.*only images"):
+        Classify(model, 3, LABELS, "mean", 0.0, **settings, tokenizer=tokenizer if kind == "text" else None)

@@ -1,0 +1,103 @@
+"""Segmentation: a class for each pixel of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptft import metrics
+from ptft.canvas import tile
+from ptft.nn.decoder import HEADS, IGNORED, resized
+from ptft.nn.drawing import overlaid
+from ptft.objective import Batch, Example, Objective, Output
+from ptft.randomness import Draw
+
+SHOWN_IMAGES = 4
+
+
+@dataclass
+class Collate:
+    """Images and their masks under one geometry; examples to predict have none. sizes: of each image as it came."""
+
+    transform: Any
+
+    def __call__(self, examples: list[Example], draw: Draw) -> Batch:
+        images = [example["image"] for example in examples]
+        masks = [torch.as_tensor(example["mask"]) for example in examples] if "mask" in examples[0] else None
+        values, targets, _ = self.transform.joint(images, draw, masks=masks)
+        batch: Batch = {"inputs": {"values": values}, "sizes": [tuple(image.shape[-2:]) for image in images]}
+        return batch if masks is None else batch | {"target": targets}
+
+
+class Segment(Objective):
+    """A head over the model's feature maps, trained on the cross-entropy of each pixel that is not ignored (255).
+
+    head: fcn, convolutions over the coarsest map, or unet, a decoder that joins all maps. Its scores are brought to the
+    size of the image bilinearly. width: channels of fcn, and of unet's finest step. Scores are at the size the model sees
+    (transform.size); predictions at that of each image.
+    """
+
+    needs = frozenset({"image", "pyramid"})
+    fields = ("image", "mask")
+    target = "mask"
+    score = "miou"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        transform: Any,
+        num_classes: int,
+        labels: list[str],
+        head: Literal["fcn", "unet"],
+        width: int,
+        dropout: float,
+    ):
+        super().__init__(model)
+        if transform.randaugment is not None:
+            raise ValueError("transform.randaugment turns and shears images, and masks do not follow; leave it out")
+        self.transform, self.labels = transform, list(labels)
+        self.head = HEADS[head](model.map_dims, width, num_classes, dropout)
+        self.collate = Collate(transform)
+
+    def forward(self, batch: Batch) -> Output:
+        values = batch["inputs"]["values"]
+        scores = resized(self.head(self.model.maps(values)).float(), values.shape[-2:])
+        if "target" not in batch:
+            return Output(scores.sum() * 0, scores.new_zeros(()), scores.detach())
+        target = batch["target"]
+        loss = F.cross_entropy(scores, target, ignore_index=IGNORED, reduction="sum")
+        return Output(loss, (target != IGNORED).sum(), scores.detach(), target)
+
+    def metrics(self) -> dict[str, Any]:
+        return metrics.segmentation(len(self.labels), IGNORED)
+
+    def predict(self, output: Output, batch: Batch) -> list[dict[str, Any]]:
+        """Each class's share of an image, and where it is: COCO's run-length code at the size of the image."""
+        pairs = zip(output.prediction, batch["sizes"], strict=True)
+        return [self.described(resized(scores[None], size).argmax(1)[0].cpu().numpy()) for scores, size in pairs]
+
+    def described(self, classes: np.ndarray) -> dict[str, Any]:
+        shares = np.bincount(classes.ravel(), minlength=len(self.labels)) / classes.size
+        present = [index for index, share in enumerate(shares) if share]
+        masks = {self.labels[index]: run_lengths(classes == index) for index in present}
+        return {"shares": dict(zip(self.labels, shares.tolist(), strict=True)), "masks": masks}
+
+    def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Images, their true classes and the predicted ones; grey is ignored."""
+        images = self.transform.restore(batch["inputs"]["values"][:SHOWN_IMAGES]).cpu()
+        truth, guess = (output.target[:SHOWN_IMAGES].cpu(), output.prediction[:SHOWN_IMAGES].argmax(1).cpu())
+        rows = [images, overlaid(images, truth, IGNORED), overlaid(images, guess, IGNORED)]
+        return {"masks": tile(rows, None, ["image", "true", "predicted"])}
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """A mask [H, W] as COCO's compressed run-length code: {"size": [H, W], "counts": text}."""
+    from pycocotools import mask as coco
+
+    code = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()}

@@ -1,0 +1,153 @@
+"""Segmentation."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pycocotools import mask as coco
+
+from ptft.nn.decoder import IGNORED
+from ptft.objective import heads
+from ptft.tasks.segment import Segment
+
+LABELS = ["sky", "sea", "sand"]
+
+
+@pytest.fixture
+def make_segment(make_resnet, views):
+    def make(head="unet", size=16, transform="none"):
+        return Segment(make_resnet(), views(transform, size=size), 3, LABELS, head, 8, 0.0).eval()
+
+    return make
+
+
+@pytest.fixture
+def striped(images):
+    """Images whose rows are bright where their class is high."""
+
+    def make(*sizes):
+        examples = images(list(sizes))
+        for example in examples:
+            height, width = example["image"].shape[1:]
+            rows = torch.arange(height) * 3 // height
+            example["mask"] = rows.view(-1, 1).expand(height, width).to(torch.uint8).clone()
+            example["image"] = (example["mask"] * 90 + 20).expand(3, height, width).clone()
+        return examples
+
+    return make
+
+
+@pytest.mark.parametrize("head", ["fcn", "unet"])
+def test_masks_are_learnt_by_heart(head, make_segment, striped, learning):
+    objective = make_segment(head)
+    batch = objective.collate(striped((16, 16), (16, 16)), learning(2))
+    optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
+    for _ in range(40):
+        output = objective(batch)
+        optimizer.zero_grad()
+        (output.loss / output.count).backward()
+        optimizer.step()
+    metrics = objective.metrics()
+    for metric in metrics.values():
+        metric.update(output.prediction, output.target)
+    assert metrics["miou"].compute() > (0.99 if head == "unet" else 0.6)  # fcn sees every eighth pixel only
+    assert objective.score in metrics
+
+
+def test_the_loss_is_cross_entropy_over_all_pixels_but_ignored_ones(make_segment, striped, draw):
+    objective, examples = make_segment(), striped((16, 16), (16, 16))
+    examples[0]["mask"][:5] = IGNORED
+    output = objective(objective.collate(examples, draw(2)))
+    chances = output.prediction.log_softmax(1).permute(0, 2, 3, 1)
+    kept = output.target != IGNORED
+    expected = -chances[kept].gather(1, output.target[kept].unsqueeze(1)).sum()
+    torch.testing.assert_close(output.loss, expected)
+    assert output.count == 2 * 256 - 5 * 16
+
+
+def test_what_is_ignored_enters_neither_loss_nor_gradient(make_segment, striped, draw):
+    objective, examples = make_segment(), striped((16, 16))
+    examples[0]["mask"][:5] = IGNORED
+    batch = objective.collate(examples, draw(1))
+    weight = objective.head.scores[1].weight
+    gradient = torch.autograd.grad(objective(batch).loss, weight)[0]
+    scores = objective.head(objective.model.maps(batch["inputs"]["values"]))
+    kept = F.cross_entropy(scores[:, :, 5:], batch["target"][:, 5:], reduction="sum")
+    torch.testing.assert_close(gradient, torch.autograd.grad(kept, weight)[0])
+
+
+def test_what_is_said_of_ignored_pixels_enters_no_score(make_segment, striped, draw):
+    objective, examples = make_segment(), striped((16, 16))
+    examples[0]["mask"][:5] = IGNORED
+    output = objective(objective.collate(examples, draw(1)))
+    found = []
+    for wrong in range(3):
+        said = output.prediction.detach().clone()
+        said[:, :, :5] = torch.eye(3)[wrong].view(1, 3, 1, 1) * 100
+        metrics = objective.metrics()
+        for metric in metrics.values():
+            metric.update(said, output.target)
+        found.append({name: metric.compute().numpy() for name, metric in metrics.items()})
+    for name, value in found[0].items():
+        np.testing.assert_equal(value, found[1][name])
+        np.testing.assert_equal(value, found[2][name])
+    right = output.prediction.argmax(1)[:, 5:] == output.target[:, 5:]
+    assert found[0]["pixel_accuracy"] == right.float().mean()
+    assert found[0]["confusion_matrix"].sum() == 11 * 16
+
+
+def test_a_batch_of_ignored_pixels_only_counts_nothing(make_segment, striped, draw):
+    objective, examples = make_segment(), striped((16, 16))
+    examples[0]["mask"][:] = IGNORED
+    output = objective(objective.collate(examples, draw(1)))
+    assert output.count == 0 and output.loss == 0
+
+
+def test_image_and_mask_are_cut_and_mirrored_alike(make_segment, striped, learning):
+    objective = make_segment(transform="dense")
+    examples = striped(*[(20, 30)] * 8)
+    for example in examples:  # columns as well as rows, so that a mirrored mask shows
+        example["mask"] = (torch.arange(20).view(-1, 1) // 10 + torch.arange(30) // 15).to(torch.uint8)
+        example["image"] = (example["mask"] * 100).expand(3, 20, 30).clone()
+    batch = objective.collate(examples, learning(8))
+    seen = objective.transform.restore(batch["inputs"]["values"]).mean(1) * 255 / 100
+    assert ((seen - batch["target"]).abs() < 0.6).float().mean() > 0.98
+    assert len({mask.numpy().tobytes() for mask in batch["target"]}) > 1
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, when it decodes
+def test_predictions_are_run_lengths_at_the_size_of_each_image(make_segment, striped, draw):
+    objective = make_segment()
+    batch = objective.collate([{"image": example["image"]} for example in striped((20, 30), (16, 10))], draw(2))
+    output = objective(batch)
+    assert output.count == 0 and output.loss == 0
+    for found, size in zip(objective.predict(output, batch), [(20, 30), (16, 10)], strict=True):
+        masks = {name: coco.decode(code) for name, code in found["masks"].items()}
+        assert all(mask.shape == size for mask in masks.values())
+        assert (sum(masks.values()) == 1).all()
+        assert list(found["shares"]) == LABELS
+        for name, share in found["shares"].items():
+            assert share == pytest.approx(masks[name].mean() if name in masks else 0)
+
+
+def test_pictures_show_image_truth_and_prediction(make_segment, striped, draw):
+    objective, examples = make_segment(), striped((16, 16), (16, 16))
+    batch = objective.collate(examples, draw(2))
+    (picture,) = objective.pictures(batch, objective(batch)).values()
+    assert picture.dtype == torch.uint8 and picture.ndim == 3 and len(picture) == 3
+
+
+def test_only_the_head_is_thrown_away(make_segment):
+    assert all(name.startswith("head.") for name in heads(make_segment()))
+
+
+def test_scores_do_not_depend_on_the_batch(make_segment, striped, draw):
+    objective, examples = make_segment(), striped(*[(16, 16)] * 5)
+    together, apart = objective.metrics(), objective.metrics()
+    for size, metrics in ((5, together), (2, apart)):
+        for start in range(0, 5, size):
+            output = objective(objective.collate(examples[start : start + size], draw(min(size, 5 - start))))
+            for metric in metrics.values():
+                metric.update(output.prediction, output.target)
+    for name in together:
+        np.testing.assert_allclose(together[name].compute(), apart[name].compute(), rtol=1e-6)
