@@ -15,6 +15,13 @@ from ptft.duration import duration
 from ptft.errors import UserError
 
 REQUIRED = "???"  # how OmegaConf writes a value that must be given
+# settings with few possible values, null among them where a default is null
+CHOICES = {
+    "split": ("train", "valid", "test"),
+    "protocol": ("knn", "linear"),
+    "weights": ("trained", "initial"),
+    "pooling": ("mean", "max", "last", "cls", "concat"),
+}
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NONFINITE = ("stop", "skip", "rollback")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -153,6 +160,9 @@ class Evaluate(Shared):
     run: str | None = None
     split: str = "test"
     batch_size: int = 32
+    protocol: str | None = None
+    weights: str = "trained"
+    pooling: str | None = None
 
 
 @dataclass
@@ -247,8 +257,11 @@ def check_root(config: dict[str, Any]) -> None:
         faults.append(f"resume: expected auto or null, found '{config['resume']}'")
     elif config.get("resume") and not config.get("run"):
         faults.append("resume=auto needs the run to continue: run=FOLDER")
-    if config.get("split", "test") not in ("train", "valid", "test"):
-        faults.append(f"split: expected train, valid or test, found '{config['split']}'")
+    for name, choices in CHOICES.items():
+        if config.get(name) is not None and config[name] not in choices:
+            faults.append(f"{name}: expected {', '.join(choices[:-1])} or {choices[-1]}, found '{config[name]}'")
+    if config.get("weights") == "initial" and not config.get("protocol"):
+        faults.append("weights=initial is for probes of features: protocol=knn or protocol=linear")
     if (config.get("top_p") or 0) > 1:
         faults.append(f"top_p: expected at most 1, found {config['top_p']}")
     faults += _range_faults({name: value for name, value in config.items() if not isinstance(value, dict)})
