@@ -46,10 +46,13 @@ def groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
 
 
 def comments(path: Path) -> dict[str, str]:
-    """What a YAML file says of its settings: dotted key -> the comment at the end of its line."""
-    found: dict[str, str] = {}
+    """What a YAML file, or one it builds upon, says of its settings: dotted key -> the comment at the end of its line."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    bases = [line.strip().removeprefix("- ") for line in lines if line.startswith("  - ") and ":" not in line]
+    files = [path.parent / f"{base}.yaml" for base in bases]
+    found: dict[str, str] = {key: text for file in files if file.is_file() for key, text in comments(file).items()}
     parents: list[tuple[int, str]] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in lines:
         key, colon, rest = line.partition(":")
         name = key.strip()
         if not colon or not name.isidentifier():

@@ -264,7 +264,10 @@ def options() -> list[str]:
 @pytest.mark.parametrize("option", options())
 def test_every_option_composes(option, composed):
     command = ["finetune", "ckpt=null", "model=gpt"] if option.startswith("task=") else ["pretrain"]
-    assert main([*command, option, "dataset.path=x"]) == 0
+    group, _, name = option.partition("=")
+    settings = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text()) or {}
+    needed = [f"{group}.{key}=x" for key, value in settings.items() if value == "???"]
+    assert main([*command, option, *needed]) == 0
 
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
@@ -482,8 +485,8 @@ COMPLETIONS = [
     ("ptft f", ["finetune"]),
     ("ptft check fi", ["finetune"]),
     ("ptft list opt", ["optimizer"]),
-    ("ptft pretrain objective=m", ["objective=mlm"]),
-    ("ptft check pretrain objective=m", ["objective=mlm"]),
+    ("ptft pretrain objective=m", ["objective=mae", "objective=mlm", "objective=moco"]),
+    ("ptft check pretrain objective=m", ["objective=mae", "objective=mlm", "objective=moco"]),
     ("ptft pretrain model=gpt model.dr", ["model.dropout="]),
     ("ptft finetune ckpt=some", ["ckpt=some_run/"]),
     ("ptft show some", ["some_run/"]),
