@@ -28,7 +28,7 @@ from ptft.duration import duration
 from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
-from ptft.manifest import verify
+from ptft.manifest import read_manifest, verify
 from ptft.objective import Example, Objective
 from ptft.state import Report, load_heads, load_model
 from ptft.training import Training
@@ -189,6 +189,8 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     facts |= {"model": model, "dataset": dataset, "seed": config["seed"]}
     objective = resolve.resolve("objective", config["objective"], facts, trusted)
     landed = _load(objective, source, config, goes_on) if source else None
+    if source and dataset:
+        dataset.notes += read_manifest(source)["identity"].get("notes", [])
     precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
     return Stage(config, dataset, tokenizer, transform, objective.to(device), device, precision, source, landed)
 
@@ -256,7 +258,7 @@ def text_length(config: dict, model: torch.nn.Module, objective: type[Objective]
 
 def _same_objective(config: dict, source: Path) -> bool:
     """Whether the checkpoint was trained with this very kind of objective, so that its heads and labels go on."""
-    return saved_config(source)["objective"]["_target_"] == config["objective"]["_target_"]
+    return (saved_config(source).get("objective") or {}).get("_target_") == config["objective"]["_target_"]
 
 
 def _data_asset(source: Path, name: str) -> dict | None:

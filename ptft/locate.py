@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from ptft import elsewhere
 from ptft.errors import CheckpointError, UserError, nearest
 from ptft.manifest import NAME, read_manifest
 
@@ -20,12 +21,14 @@ REQUIRED = "???"  # how OmegaConf writes a value that must be given
 def locate(text: str | Path) -> Path:
     """The checkpoint folder that `ckpt=text` means.
 
-    text: a run folder (its best checkpoint, else its last), RUN/best, RUN/last, or a checkpoint folder itself. Raises
-    UserError where nothing is there, CheckpointError where what is there is no checkpoint.
+    text: a run folder (its best checkpoint, else its last), RUN/best, RUN/last, a checkpoint folder itself, or weights from
+    elsewhere (SCHEME:NAME). Raises UserError where nothing is there, CheckpointError where what is there is no checkpoint.
     """
     path = Path(text).expanduser()
     if not str(text).strip():
         raise UserError("ckpt is empty; give a run folder or a checkpoint folder")
+    if imported := elsewhere.checkpoint(text):
+        return imported
     if (path / "manifest.json").is_file():
         return path
     if (path / "checkpoints").is_dir():

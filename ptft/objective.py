@@ -55,6 +55,10 @@ class Objective(nn.Module):
         """The loss of one batch, as a sum and a count."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What the trained whole makes of a model's inputs, as one tensor: logits of a task, else the model's features."""
+        return self.model(**inputs)
+
     def metrics(self) -> dict[str, Metric]:
         """Dataset-level metrics, each updated with (prediction, target)."""
         return {}

@@ -29,8 +29,13 @@ def origin(run_id: str, argv: Sequence[str], parent: Path | None) -> dict[str, A
 def _ancestor(checkpoint: Path) -> dict[str, Any]:
     manifest = read_manifest(checkpoint)
     model = manifest["files"].get("model.safetensors", {}).get("blake2b")
-    where = {"path": str(checkpoint.resolve()), "step": manifest["step"]}
+    where = {"path": name_of(checkpoint.resolve()), "step": manifest["step"]}
     return {**where, "run_id": manifest["identity"].get("run_id"), "model": model}
+
+
+def name_of(checkpoint: Path) -> str:
+    """Where a checkpoint's weights are from: SCHEME:NAME for what was made elsewhere, else its folder."""
+    return read_manifest(checkpoint)["identity"].get("source") or str(checkpoint)
 
 
 def _commit() -> str | None:

@@ -12,6 +12,7 @@ import torch
 from ptft import machine, pictures, records
 from ptft.card import card
 from ptft.loop import Evaluation
+from ptft.origin import name_of
 from ptft.run import Run
 from ptft.terminal import size
 from ptft.training import Training
@@ -44,7 +45,7 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "run": str(run.folder),
         "data": _rows(stage),
         "model": f"{model['class']} + {model['objective']}: {parameters:,} parameters, {trained:,} trained",
-        "weights": f"from {stage.source}: {model['weights']}" if stage.source else "fresh",
+        "weights": f"from {name_of(stage.source)}: {model['weights']}" if stage.source else "fresh",
         "steps": f"{settings.steps:,} of {batch} rows ({settings.steps / max(settings.steps_per_epoch, 1e-9):.2f} epochs)",
         "rate": _rate(training, trainer, stage.config["optimizer"]),
         "machine": machine.describe(stage.device, stage.precision),

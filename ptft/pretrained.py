@@ -12,7 +12,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from ptft import resolve
+from ptft.choices import config_dir
 from ptft.errors import CheckpointError, MachineError, UserError, did_you_mean
+from ptft.imported import Imported, keep
+from ptft.locate import read_yaml
 
 FAMILIES = ("resnet*", "vgg*", "googlenet", "inception_v3", "densenet*")
 HEADS = {"fc", "classifier", "AuxLogits", "aux1", "aux2"}
@@ -24,6 +28,26 @@ COUNTER = "num_batches_tracked"  # of norms; older files do without
 def names() -> list[str]:
     """The models whose weights can be had."""
     return torchvision.models.list_models(torchvision.models, include=FAMILIES)
+
+
+def checkpoint(name: str) -> Path:
+    """The checkpoint folder that published weights have become. Raises what `load` raises."""
+    return keep(f"torchvision:{name}", _published(name).url, lambda: _imported(name))
+
+
+def _imported(name: str) -> Imported:
+    """A published model in our words: the settings of our YAML file of its name, its weights, what its images are like."""
+    expected = inputs(name)
+    node = _settings(name)
+    model = resolve.resolve("model", node, {"input_shape": [expected["channels"], *expected["image_size"]]})
+    return Imported({"tokenizer": None, "transform": None, "model": node}, load(name, model), inputs=expected)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    """The settings of a model's YAML file, with those of the files it builds upon."""
+    found = read_yaml(config_dir() / "model" / f"{name}.yaml")
+    bases = [base for base in found.pop("defaults", []) if base != "_self_"]
+    return {key: value for base in bases for key, value in _settings(base).items()} | found
 
 
 def load(name: str, model: nn.Module) -> dict[str, Tensor]:

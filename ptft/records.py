@@ -10,6 +10,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from ptft.elsewhere import SCHEMES
+
 Row = dict[str, Any]
 NOT_FINITE = {"nan", "inf", "-inf", "infinity", "-infinity"}
 
@@ -94,7 +96,9 @@ def lineage(folder: Path) -> list[Row]:
         found = _find(parent, folder)
         ancestor = read_json(found / "run.json") if found else {}
         entry = {"path": str(parent.get("path")), "run_id": parent.get("run_id"), "started": ancestor.get("started")}
-        if not found:
+        if entry["path"].partition(":")[0] in SCHEMES:
+            chain.append({**entry, "missing": "made elsewhere"})
+        elif not found:
             chain.append({**entry, "missing": "no longer there"})
         elif ancestor.get("run_id") != parent.get("run_id"):
             chain.append({**entry, "started": None, "missing": "another run lies there now"})

@@ -104,7 +104,10 @@ MISTAKES = [
         "or add -m to run once per value",
     ),
     ("pretrain +optimizer.lr=1", "optimizer.lr exists already: leave out the +"),
-    ("pretrain ++optimizer.foo=1", "optimizer has no setting 'foo'; choose from: base_lr, betas, eps, fused, lr, scale, weight_decay"),
+    (
+        "pretrain ++optimizer.foo=1",
+        "optimizer has no setting 'foo'; choose from: base_lr, betas, eps, fused, lr, scale, weight_decay",
+    ),
     (
         "pretrain model=null",
         "a group takes the name of one of its options (model=gpt); to leave a group out write ~group",

@@ -31,7 +31,17 @@ MIDDLE = {"build", "outcome"}
 SHELVES = {"models", "objectives", "tasks"}
 GROUND = {"canvas", "distributed", "duration", "errors", "metrics", "nn", "objective", "randomness"}
 # what answers a question or a mistake before a command is imported
-BEFORE_TORCH = FRONT | {"annotations", "choices", "duration", "errors", "exactjson", "locate", "manifest", "terminal"}
+BEFORE_TORCH = FRONT | {
+    "annotations",
+    "choices",
+    "duration",
+    "elsewhere",
+    "errors",
+    "exactjson",
+    "locate",
+    "manifest",
+    "terminal",
+}
 
 
 def modules() -> dict[str, ast.Module]:

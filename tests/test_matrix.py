@@ -138,14 +138,15 @@ def filled(name: str, target: str | None, data, files) -> dict:
         "idx_images": {"images": str(files / "images.idx"), "labels": str(files / "labels.idx")},
     }
     little = {"valid_path": None, "test_path": None, "valid_fraction": 0.02, "test_fraction": 0.0}
-    shares = {"valid_fraction": 0.2, "test_fraction": 0.0} if name in own or settings["path"] in FEW else little
+    shares = {"valid_fraction": 0.2, "test_fraction": 0.0} if name in own or settings.get("path") in FEW else little
     return settings | {key: value for key, value in shares.items() if key in settings} | own.get(name, {})
 
 
 def parts_of(aim: tuple[str, str], dataset: str, model: str, data, files) -> dict:
     """The nodes of three choices, and of what goes with them."""
     texts, pictures = (DATASETS[dataset].modality == kind for kind in ("text", "image"))
-    settings = {key: SMALL.get(key, value) if texts else value for key, value in node("model", model).items()}
+    small = SMALL if "text" in MODELS[model].traits else {}
+    settings = {key: small.get(key, value) for key, value in node("model", model).items()}
     transform = brought(*aim, "transform") or "eval"
     parts = {"objective": node(*aim), "model": settings, "dataset": filled(dataset, OBJECTIVES[aim].target, data, files)}
     parts["transform"] = node("transform", transform) | {"size": SIDE} if pictures else None

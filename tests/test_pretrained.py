@@ -11,7 +11,9 @@ import torch
 import torchvision
 
 from ptft import pretrained
+from ptft.checkpoint import read
 from ptft.errors import CheckpointError, MachineError, UserError
+from ptft.locate import locate
 from ptft.models.densenet import DenseNet
 from ptft.models.googlenet import GoogLeNet
 from ptft.models.resnet import ResNet
@@ -167,3 +169,18 @@ def test_every_name_has_weights():
     assert not [name for name in names if "fcn" in name or "rcnn" in name]
     for name in names:
         assert pretrained.inputs(name)["pixel_std"]
+
+
+def test_published_weights_are_fine_tuned_by_name(publish, cli, tmp_path):
+    publish("resnet18", torchvision.models.resnet18(weights=None).state_dict())
+    run = tmp_path / "run"
+    words = ("dataset=digits", "transform.size=32", "preset=smoke", "trainer.steps=2", "dataset.per_class=4", "device=cpu")
+    answer = cli("finetune", "ckpt=torchvision:resnet18", "task=classify", *words, "tuning=frozen", f"run={run}")
+    assert answer.code == 0, answer.err
+    assert "weights  from torchvision:resnet18: 122 tensors loaded (100.0%" in answer.out
+    tuned, published = read(locate(str(run)), "model"), read(pretrained.checkpoint("resnet18"), "model")
+    assert all(torch.equal(tuned[name], value) for name, value in published.items())
+
+
+def test_a_name_that_is_not_published_is_answered_in_one_line(cli):
+    assert "torchvision:resnet81" in cli("finetune", "ckpt=torchvision:resnet81", "dataset=digits").complaint

@@ -46,7 +46,7 @@ def test_every_fault_is_reported_at_once(node):
     del faulty["heads"]
     assert sorted(check("model", faulty)) == [
         "model has no setting '_partial_'; choose from: "
-        "activation, bias, dim, dropout, eps, heads, hidden, init_std, layers, max_length, norm, positions",
+        "activation, bias, dim, dropout, eps, heads, hidden, init_std, layers, local_heads, max_length, norm, positions",
         "model has no setting 'dropuot'; did you mean 'dropout'?",
         "model.dim: expected a whole number, found 'wide'",
         "model.dropout: expected a number, found true",

@@ -81,8 +81,8 @@ def test_a_failed_job_does_not_stop_the_others_and_is_listed(jobs, capsys):
     assert sweep("optimizer.lr=9,8,0.1 run=grid") == 1
     assert len(jobs) == 3
     said = capsys.readouterr()
-    assert "failed: job 0 (optimizer.lr=9): Diverged: training diverged at step 3" in said.out
-    assert "failed: job 1 (optimizer.lr=8): ZeroDivisionError: a bug" in said.out
+    assert "failed: job 0 (optimizer.lr=9 trainer=tour): Diverged: training diverged at step 3" in said.out
+    assert "failed: job 1 (optimizer.lr=8 trainer=tour): ZeroDivisionError: a bug" in said.out
     assert "Traceback" in said.err  # of the bug, not of the divergence
     assert [row["optimizer.lr"] for row in table(Path("grid"))] == ["0.1"]
     assert json.loads(Path("grid/0/result.json").read_text())["status"] == "failed"

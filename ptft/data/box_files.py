@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ptft.data.annotated import Annotated, split_of
-from ptft.data.coco import is_coco, read_coco
+from ptft.data.coco import PARTS, is_coco, parse, read_coco
 from ptft.data.listings import images_below
 from ptft.data.voc import listed_splits, read_voc
 from ptft.errors import DataError
@@ -31,8 +32,8 @@ def read_box_files(path: Path, setting: str) -> BoxFiles:
     if path.is_file() and not files.by_stem:
         files = ImageFiles(root.parent)  # annotations/train.json beside images/
     annotated = read_voc_files(path) if path.is_dir() else []
-    for json_file in coco_files(path):
-        images, categories, crowds = read_coco(json_file)
+    for json_file, content in coco_files(path).items():
+        images, categories, crowds = read_coco(json_file, content)
         split = split_of(json_file.relative_to(path)) if path.is_dir() else None
         annotated += [(split, image) for image in images]
         found.categories += [name for name in categories if name not in found.categories]
@@ -44,18 +45,26 @@ def read_box_files(path: Path, setting: str) -> BoxFiles:
     return found
 
 
-def coco_files(path: Path) -> list[Path]:
-    """The JSON files with boxes; instances_*.json where there are others beside them."""
-    if path.is_file():
-        return [path]
-    found = [file for file in sorted(path.rglob("*.json")) if is_coco(file)]
-    return [file for file in found if file.name.startswith("instances")] or found
+def coco_files(path: Path) -> dict[Path, dict[str, Any]]:
+    """The JSON files with boxes and what they hold; instances_*.json only where there are others beside them."""
+    contents = {file: parse(file) for file in ([path] if path.is_file() else below(path, "*.json"))}
+    found = {file: content for file, content in contents.items() if is_coco(content)}
+    if path.is_file() and not found:
+        raise DataError(f"{path}: expected lists {', '.join(PARTS)}, as in COCO")
+    return {file: content for file, content in found.items() if file.name.startswith("instances")} or found
+
+
+def below(root: Path, pattern: str) -> list[Path]:
+    """The files of that name below a folder, without hidden ones."""
+    return sorted(
+        file for file in root.rglob(pattern) if not any(part.startswith(".") for part in file.relative_to(root).parts)
+    )
 
 
 def read_voc_files(root: Path) -> list[tuple[Split, Annotated]]:
     """What all XML files tell; lists in ImageSets decide which count and of which splits they are."""
-    lists, found = listed_splits(root), []
-    for file in sorted(root.rglob("*.xml")):
+    lists, found = listed_splits(root, "Main"), []
+    for file in below(root, "*.xml"):
         listed = [split for split, names in lists.items() if file.stem in names]
         splits = listed if lists else [split_of(file.relative_to(root))]
         found += [(split, read_voc(file)) for split in splits]
@@ -72,9 +81,13 @@ class ImageFiles:
             self.by_stem.setdefault(path.stem, []).append(path)
 
     def find(self, wanted: Annotated, split: Split) -> Path:
-        """The file of an image; of several with its name, the one in folders most like those that are named."""
+        """The file of an image; of several with its name, the one in folders most like those that are named.
+
+        An XML file is called like its image, whatever it says the image is called.
+        """
         name = Path(wanted.image.replace("\\", "/"))
-        candidates = self.by_stem.get(name.stem) or self.by_stem.get(wanted.source.stem)
+        stems = [wanted.source.stem] * (wanted.source.suffix == ".xml") + [name.stem]
+        candidates = next((self.by_stem[stem] for stem in stems if stem in self.by_stem), None)
         if not candidates:
             raise DataError(f"{wanted.source}: there is no image '{name.name}' below {self.root}")
 

@@ -68,7 +68,8 @@ def build_into(final: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str
     try:
         temporary.mkdir()
         facts = build(temporary)
-        files = {item.name: checksum(item) for item in sorted(temporary.iterdir())}
+        paths = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = {path.relative_to(temporary).as_posix(): checksum(path) for path in paths}
         manifest = {"facts": facts, "files": files, "check": checksum_of(facts, files)}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         replace(temporary, final)

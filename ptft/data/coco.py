@@ -13,13 +13,13 @@ from ptft.errors import DataError
 PARTS = ("images", "annotations", "categories")
 
 
-def is_coco(path: Path) -> bool:
-    """Whether a JSON file holds boxes as COCO writes them; DataError where it is no JSON."""
-    found = parse(path)
-    return isinstance(found, dict) and all(isinstance(found.get(part), list) for part in PARTS)
+def is_coco(content: Any) -> bool:
+    """Whether what a JSON file holds are boxes as COCO writes them."""
+    return isinstance(content, dict) and all(isinstance(content.get(part), list) for part in PARTS)
 
 
 def parse(path: Path) -> Any:
+    """What a JSON file holds; DataError where it is none."""
     try:
         return json.loads(path.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -28,14 +28,11 @@ def parse(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def read_coco(path: Path) -> tuple[list[Annotated], list[str], int]:
-    """The images with their boxes, the categories by their numbers, and how many crowds were left out.
+def read_coco(path: Path, content: dict[str, Any]) -> tuple[list[Annotated], list[str], int]:
+    """The images with their boxes, the categories in the order of their numbers, and how many crowds were left out.
 
     A box of a category or of an image that is not in the file is a DataError.
     """
-    content = parse(path)
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in PARTS):
-        raise DataError(f"{path}: expected lists {', '.join(PARTS)}, as in COCO")
     names = {
         field(entry, "id", path, "categories"): field(entry, "name", path, "categories") for entry in content["categories"]
     }

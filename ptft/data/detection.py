@@ -5,30 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from ptft.data.annotated import Annotated, Box
+from ptft.data.annotated import Box
 from ptft.data.box_files import read_box_files
 from ptft.data.decoding import FORMATS, orientation
-from ptft.data.files import resolve
-from ptft.data.image_reader import ImageReader
-from ptft.data.images import Images
-from ptft.data.listings import Files
-from ptft.data.pixels import ImageRows, Listing, Report
+from ptft.data.marked import Found, Marked
+from ptft.data.pixels import ImageRows, Report
 from ptft.data.rows import Example
-from ptft.data.splits import held_out
-from ptft.data.table import SPLITS
 from ptft.errors import DataError
 
 LYING = (5, 6, 7, 8)  # EXIF orientations whose height and width are exchanged
 Table = tuple[np.ndarray, np.ndarray]  # the boxes [n, 4] float32 and classes [n] int64 of an image
 
 
-class Boxes(Images):
-    """Images with boxes, each of a class.
+class Boxes(Marked):
+    """Images with boxes, each of a class; classes are numbered from 0, and there is none for the background.
 
     Splits are what files and folders are named after (ImageSets/*/train.txt, train/, instances_train2017.json); images of
     no split are training data, of which some is held out. bad_boxes: whether boxes without area, or of a class that is
@@ -51,58 +47,38 @@ class Boxes(Images):
         channels: Literal[1, 3] | None,
         inputs: dict | None = None,
     ):
-        self.where, self.bad_boxes = f"dataset.path={path}", bad_boxes
+        self.bad_boxes = bad_boxes
         self.categories: list[str] = []
-        self.marks: dict[str, list[Annotated]] = {}
         self.tables: dict[str, list[Table]] = {}
-        listed, notes = self.list(path, "dataset.path", None)
-        for split, name in (("valid", valid_path), ("test", test_path)):
-            if name is not None:
-                others, more = self.list(name, f"dataset.{split}_path", split)
-                listed, notes = {**listed, **others}, notes + more
-        if "train" not in listed:
-            raise DataError(f"{self.where}: holds images of {' and '.join(listed)}, and none to train on")
-        own = {split: f"{path}:{split}" for split in listed}
-        shares = held_out(path, valid_path or own.get("valid"), test_path or own.get("test"), valid_fraction, test_fraction)
-        listed = {split: listed[split] for split in SPLITS if split in listed}
-        super().__init__(listed, shares, split_seed, None, decode_size, channels, inputs, notes)
-        self.leave_out({id(box): box.fault for box in self.all_boxes() if box.fault})
-        told = {split: [[(box.corners, box.name) for box in mark.boxes] for mark in self.marks[split]] for split in listed}
+        fractions = (valid_fraction, test_fraction)
+        super().__init__(path, valid_path, test_path, *fractions, split_seed, decode_size, channels, inputs)
+        self.leave_out({box: box.fault for box in self.all_boxes() if box.fault})
+        told = [[[(box.corners, box.name) for box in mark.boxes] for mark in self.marks[split]] for split in self.listed]
         self.content_of_boxes = hashlib.sha256(repr(told).encode()).hexdigest()
 
-    def list(self, name: str, setting: str, only: str | None) -> tuple[dict[str, Listing], list[str]]:
-        """The images a path holds by split, and what is to be said of them. only: the split that all of them are."""
-        path = resolve(name, setting)
+    def find(self, path: Path, setting: str) -> Found:
+        """The images of a path with what is annotated, by split."""
         found = read_box_files(path, setting)
-        self.categories += [known for known in found.categories if known not in self.categories]
-        by_split: dict[str, list] = {}
-        for split, pairs in found.by_split.items():
-            by_split.setdefault(only or split or "train", []).extend(pairs)
-        root = path if path.is_dir() else path.parent.parent
-        listed = {}
-        for split, pairs in by_split.items():
-            files = [file for file, _ in pairs]
-            names = [file.relative_to(root).as_posix() for file in files]
-            listed[split] = Listing(names, None, Files(files), files, [str(file) for file in files])
-            self.marks[split] = [mark for _, mark in pairs]
-        notes = [f"{path}: {found.crowds:,} boxes of crowds (iscrowd) were left out"] if found.crowds else []
-        return listed, notes
+        self.categories += [name for name in found.categories if name not in self.categories]
+        if found.crowds:
+            self.note(f"{path}: {found.crowds:,} boxes of crowds (iscrowd) were left out")
+        return found.by_split
 
     def all_boxes(self) -> Iterator[Box]:
         return (box for marks in self.marks.values() for mark in marks for box in mark.boxes)
 
-    def leave_out(self, faults: dict[int, str]) -> None:
-        """Drop boxes by their identity, or raise DataError for the first."""
-        bad = [box for box in self.all_boxes() if id(box) in faults]
-        if not bad:
+    def leave_out(self, faults: dict[Box, str]) -> None:
+        """Drop boxes that have faults, or raise DataError for the first."""
+        if not faults:
             return
-        told = f"{bad[0].place} ('{bad[0].name}'): {faults[id(bad[0])]}"
+        first, fault = next(iter(faults.items()))
+        told = f"{first.place} ('{first.name}'): {fault}"
         if self.bad_boxes == "fail":
             raise DataError(f"{told}; dataset.bad_boxes=drop leaves such boxes out")
-        self.note(f"{len(bad):,} boxes were left out (dataset.bad_boxes=drop); the first: {told}")
+        self.note(f"{len(faults):,} boxes were left out (dataset.bad_boxes=drop); the first: {told}")
         for marks in self.marks.values():
             for mark in marks:
-                mark.boxes[:] = [box for box in mark.boxes if id(box) not in faults]
+                mark.boxes[:] = [box for box in mark.boxes if box not in faults]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -121,7 +97,7 @@ class Boxes(Images):
             raise DataError(f"{self.where}: no training image has a box")
         labels = labels or self.categories or sorted(names)
         unknown = f"none of the {len(labels)} known classes: {', '.join(labels[:12])}"
-        self.leave_out({id(box): unknown for box in self.all_boxes() if box.name not in labels})
+        self.leave_out({box: unknown for box in self.all_boxes() if box.name not in labels})
         self.label_facts = {"num_classes": len(labels), "labels": labels}
         self.place({name: index for index, name in enumerate(labels)})
         self.divide(list(self.listed))
@@ -138,16 +114,16 @@ class Boxes(Images):
                 inside = np.clip(whole, 0, np.tile(size[::-1], 2))
                 cut += int((np.abs(whole - inside) > 1).any(1).sum())
                 empty = (inside[:, 2:] <= inside[:, :2]).any(1)
-                outside |= {id(box): f"lies outside of {file}" for box, gone in zip(mark.boxes, empty, strict=True) if gone}
+                outside |= {box: f"lies outside of {file}" for box, gone in zip(mark.boxes, empty, strict=True) if gone}
                 classes = np.array([code[box.name] for box in mark.boxes], dtype=np.int64)
                 self.tables[split].append((inside[~empty].astype(np.float32), classes[~empty]))
         self.leave_out(outside)
         if cut:
             self.note(f"{cut:,} boxes reach over the border of their image and were cut")
 
-    def shrunk(self, file: Any, size: np.ndarray) -> np.ndarray:
+    def shrunk(self, file: Path, size: np.ndarray) -> np.ndarray:
         """How much smaller an image is stored than it is, as factors for x1, y1, x2, y2."""
-        if self.decode_size is None or size.min() > self.decode_size:
+        if size.min() != self.decode_size:
             return np.ones(4)
         return np.tile(size[::-1] / upright_size(file)[::-1], 2)
 
@@ -158,11 +134,6 @@ class Boxes(Images):
             return None
         part = self.parts[split]
         return BoxRows(found, [self.tables[part.origin][row] for row in part.rows])
-
-    @classmethod
-    def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: dict[str, Any] | None) -> ImageReader:
-        """What reads images to predict on, at their own size: that is what boxes are told in."""
-        return ImageReader(columns.get("image"), None, (inputs or {}).get("channels") or node.get("channels"))
 
     def describe(self) -> dict[str, Any]:
         """What the run card says of these images."""
@@ -184,7 +155,7 @@ class BoxRows(ImageRows):
         return examples
 
 
-def upright_size(path: Any) -> np.ndarray:
+def upright_size(path: Path) -> np.ndarray:
     """Height and width of an image file as it is to be looked at."""
     with Image.open(path, formats=FORMATS) as image:
         width, height = image.size

@@ -1,4 +1,4 @@
-"""Labelled text: rows of a table with a text, perhaps a second one, and a class, a number or a text to learn."""
+"""Labelled text: rows of a table with a text, perhaps a second one, and a class, classes, a number or a text to learn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptft.data.cache import cached
 from ptft.data.files import find_files, fingerprint
+from ptft.data.label_sets import class_sets
 from ptft.data.reading import choose_label, choose_text, existing, first_row, input_rows, row_id, text_cell
 from ptft.data.rows import Example
 from ptft.data.splits import assign, draw, held_out
 from ptft.data.table import SPLITS, Encoder, LabelledRows, Table, read_table
-from ptft.data.targets import class_codes, numbers, strata
+from ptft.data.targets import check_single, class_codes, numbers, strata
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, UserError
 
@@ -48,7 +51,7 @@ class LabelledText:
     """
 
     modality = "text"
-    targets = (None, "class", "number", "text")
+    targets = (None, "class", "classes", "number", "text")
     text_setting = "dataset.text"
     label_setting = "dataset.label"
 
@@ -138,11 +141,12 @@ class LabelledText:
     ) -> None:
         """Encode all splits into the cache, or find them there.
 
-        target: what is learned of the label column: "class", "number", "text" (a completion) or None. labels: the class
-        names of a trained model, in its order; without them, the sorted ones of the training rows.
+        target: what is learned of the label column: "class", "classes" (any number of them, with | or ; between), "number",
+        "text" (a completion) or None. labels: the class names of a trained model, in its order; without them, the sorted
+        ones of the training rows.
         """
         self.check_target(target)
-        encoder = Encoder(tokenizer, max_length, self.text_pair is not None, target == "text")
+        encoder = self.encoder(tokenizer, max_length, target)
 
         def build(folder: Path) -> dict[str, Any]:
             return self.build(folder, encoder, target, labels)
@@ -160,30 +164,45 @@ class LabelledText:
         if self.text_pair is not None and target == "text":
             raise UserError(f"dataset.text_pair={self.text_pair}: a task that learns to write takes one text")
 
+    def encoder(self, tokenizer: Tokenizer, max_length: int, target: str | None) -> Encoder:
+        """What turns rows into files of examples."""
+        return Encoder(tokenizer, max_length, self.text_pair is not None, target == "text")
+
     def build(self, folder: Path, encoder: Encoder, target: str | None, labels: list[str] | None) -> dict[str, Any]:
         """Write the encoded rows of all splits; return what is to be known about them."""
         tables = {split: table for split, table in self.tables.items() if len(table)}
         if "train" not in tables:
             raise DataError(f"{self.files['train'][0]}: no row with text is left to train on")
         notes: list[str] = []
-        spread: dict[str, float] = {}
-        if target == "class":
-            labels, codes = class_codes(tables, self.label, labels)
-        elif target == "number":
-            values = numbers(tables["train"], self.label)
-            spread = {"target_mean": float(values.mean()), "target_std": float(values.std())}
+        labels, answers = self.answers(tables, target, labels, notes)
         for split, table in tables.items():
             notes += [f"{split}: {note}" for note in encoder.write(folder, split, table)]
-            if target == "class":
-                codes[split].tofile(folder / f"{split}.labels")
-            elif target == "number":
-                numbers(table, self.label).tofile(folder / f"{split}.labels")
-        for split, share in zip(SPLITS[1:], self.shares, strict=True):
-            if share and split not in tables:
-                notes.append(f"too few rows for dataset.{split}_fraction={share}: no {split} split")
+            if split in answers:
+                answers[split].tofile(folder / f"{split}.labels")
+        notes += self.lacking(tables)
         counts = {split: len(table) for split, table in tables.items()}
+        train = answers["train"] if target == "number" else None
+        spread = {} if train is None else {"target_mean": float(train.mean()), "target_std": float(train.std())}
         found = {"rows": counts, "labels": labels, "target": target, "notes": notes, "type": encoder.type}
         return found | {"spread": spread}
+
+    def answers(
+        self, tables: dict[str, Table], target: str | None, labels: list[str] | None, notes: list[str]
+    ) -> tuple[list[str] | None, dict[str, np.ndarray]]:
+        """The names of the classes, if classes are learned, and what is learned of each row as arrays per split."""
+        if target == "classes":
+            return class_sets(tables, self.label, labels, notes)
+        if target is not None:
+            check_single(tables, self.label)
+        if target == "class":
+            return class_codes(tables, self.label, labels)
+        return labels, {split: numbers(table, self.label) for split, table in tables.items() if target == "number"}
+
+    def lacking(self, tables: dict[str, Any]) -> list[str]:
+        """Splits that were to be held out but got no row, in words."""
+        shares = dict(zip(SPLITS[1:], self.shares, strict=True))
+        lost = [split for split, share in shares.items() if share and split not in tables]
+        return [f"too few rows for dataset.{split}_fraction={shares[split]}: no {split} split" for split in lost]
 
     def rows(self, split: str) -> LabelledRows | None:
         """The encoded rows of a split, or None where there is no such split."""

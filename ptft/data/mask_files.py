@@ -46,7 +46,7 @@ def named_folder(folder: Path, name: str | None, usual: tuple[str, ...]) -> Path
 
 def paired(root: Path, images: Path, masks: Path) -> dict[str | None, list[Pair]]:
     """Each image with the mask of its name; the folders of both, or lists in ImageSets, tell of which split it is."""
-    lists = listed_splits(root)
+    lists = listed_splits(root, "Segmentation")
     mask_of = {path.relative_to(masks).with_suffix("").as_posix(): path for path in images_below(masks, Counter())}
     mask_of = {path.stem: path for path in mask_of.values()} | mask_of
     found: dict[str | None, list[Pair]] = {}

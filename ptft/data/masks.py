@@ -15,8 +15,8 @@ from ptft.data.decoding import FORMATS, LARGEST, in_parallel
 from ptft.data.pixels import ImageRows
 from ptft.data.rows import Example, Flat
 from ptft.errors import DataError
+from ptft.nn.decoder import IGNORED  # how a pixel without a class is stored, whatever number it has in the files
 
-IGNORED = 255  # how a pixel without a class is stored, whatever number it has in the files
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # modes whose pixels are whole numbers
 HINT = "where any number above 0 means foreground, use dataset.classes=binary"
 

@@ -100,14 +100,13 @@ def text_cell(row: dict[str, Any], where: str, column: str) -> str:
 
 
 def label_cell(row: dict[str, Any], where: str, column: str) -> str:
-    """A label as text: a string, a number or a truth value."""
+    """A label as text: a string, a number or a truth value, or several of them in a list; empty where there is none."""
     cell = field(row, where, column)
-    if not isinstance(cell, (str, int, float)):
-        raise DataError(f"{where}: column '{column}' holds {type_name(cell)}, expected a string or a number")
-    label = str(cell).strip()
-    if not label:
-        raise DataError(f"{where}: column '{column}' is empty, expected a value")
-    return label
+    parts = cell if isinstance(cell, list) else [] if cell is None else [cell]
+    strange = [part for part in parts if not isinstance(part, (str, int, float))]
+    if strange:
+        raise DataError(f"{where}: column '{column}' holds {type_name(strange[0])}, expected a string or a number")
+    return "|".join(str(part).strip() for part in parts)
 
 
 def field(row: dict[str, Any], where: str, column: str) -> Any:

@@ -16,17 +16,23 @@ from ptft.errors import DataError
 
 SPLITS = ("train", "valid", "test")
 ENCODED_AT_ONCE = 1024
+TYPES = {"class": np.int64, "number": np.float64, "classes": np.uint8}  # of labels on disk
 
 
 @dataclass
 class Table:
-    """Rows as columns. places: what an error message names ("file:line"). empty: rows without text, left out."""
+    """Rows as columns.
+
+    places: what an error message names ("file:line"). empty: rows without text, left out. listed: where the first label
+    stands that is a list.
+    """
 
     texts: list[str]
     pairs: list[str] | None
     labels: list[str]
     places: list[str]
     empty: int = 0
+    listed: str | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -35,25 +41,26 @@ class Table:
         """Some of the rows."""
         pairs = None if self.pairs is None else [self.pairs[row] for row in chosen]
         texts, labels = [self.texts[row] for row in chosen], [self.labels[row] for row in chosen]
-        return Table(texts, pairs, labels, [self.places[row] for row in chosen])
+        return Table(texts, pairs, labels, [self.places[row] for row in chosen], listed=self.listed)
 
 
 def read_table(paths: Sequence[Path], text: str, pair: str | None, label: str) -> Table:
     """All rows of some files; rows without text are left out and counted."""
     table = Table([], None if pair is None else [], [], [])
-    empty = 0
     for path in paths:
         for where, row in rows(path):
             content = text_cell(row, where, text)
             if not content.strip():
-                empty += 1
+                table.empty += 1
                 continue
             table.texts.append(content)
             table.labels.append(label_cell(row, where, label))
             table.places.append(where)
+            if isinstance(row[label], list):
+                table.listed = table.listed or where
             if pair is not None:
                 table.pairs.append(text_cell(row, where, pair))
-    return Table(table.texts, table.pairs, table.labels, table.places, empty)
+    return table
 
 
 @dataclass
@@ -131,8 +138,8 @@ def notes(empty: int, lengths: Sequence[int], room: int) -> list[str]:
 class LabelledRows(Rows):
     """Encoded rows of one split.
 
-    An example has tokens int32 [n]; pair int32 [m] where rows have two texts; label (int class or float) or completion
-    int32 [k], as the target is; row; text, as it stands in the file.
+    An example has tokens int32 [n]; pair int32 [m] where rows have two texts; label (int class, float, or uint8 [classes] of
+    zeros and ones) or completion int32 [k], as the target is; row; text, as it stands in the file.
     """
 
     def __init__(self, folder: Path, split: str, kind: str, target: str | None, pair: bool):
@@ -140,8 +147,9 @@ class LabelledRows(Rows):
         self.texts = ragged(folder, f"{split}.texts", "uint8")
         self.name = "completion" if target == "text" else "pair" if pair else None
         self.second = ragged(folder, f"{split}.second", kind) if self.name else None
-        types = {"class": np.int64, "number": np.float64}
-        self.labels = np.fromfile(folder / f"{split}.labels", types[target]).tolist() if target in types else None
+        labels = np.fromfile(folder / f"{split}.labels", TYPES[target]) if target in TYPES else None
+        several = target == "classes"
+        self.labels = labels.reshape(len(self.tokens), -1) if several else None if labels is None else labels.tolist()
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -36,6 +36,16 @@ def class_codes(tables: dict[str, Table], column: str, known: list[str] | None) 
     return names, {split: np.array([code[label] for label in table.labels]) for split, table in tables.items()}
 
 
+def check_single(tables: dict[str, Table], column: str) -> None:
+    """Refuse rows that have no label, or a list of them, where there must be one."""
+    for table in tables.values():
+        if table.listed:
+            raise DataError(f"{table.listed}: column '{column}' holds a list, expected a string or a number")
+        for label, where in zip(table.labels, table.places, strict=True):
+            if not label:
+                raise DataError(f"{where}: column '{column}' is empty, expected a value")
+
+
 def check_classes(table: Table, column: str) -> None:
     """Refuse columns that no classifier can learn from."""
     distinct, total = len(set(table.labels)), len(table)

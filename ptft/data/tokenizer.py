@@ -21,6 +21,9 @@ from ptft.errors import CheckpointError
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")
+# what plays these parts in vocabularies from elsewhere: those of BERT, RoBERTa and GPT-2, which has one token for all
+BERT, ROBERTA = (*SPECIALS[:5], "[SEP]"), ("<pad>", "<unk>", "<s>", "</s>", "<mask>", "</s>")
+CASTS = (SPECIALS, BERT, ROBERTA, ("<|endoftext|>",) * len(SPECIALS))
 WORD_MARK = "\u2581"
 CACHED_CHUNKS = 1 << 17
 # White space as the library's regular expressions know it; Python's \s has four control characters more.
@@ -57,8 +60,10 @@ class Tokenizer:
         self.backend = backend
         self.state: dict[str, Any] = json.loads(backend.to_str())
         self.vocab_size = backend.get_vocab_size()
-        self.special_ids = tuple(special_id(backend, name) for name in SPECIALS)
+        self.specials = cast(backend)
+        self.special_ids = tuple(map(backend.token_to_id, self.specials))
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id, self.eos_id = self.special_ids
+        self.between = (self.sep_id,) * (2 if self.specials == ROBERTA else 1)  # what parts two texts
         self.kind = kind_of(self.state)
         self.hash = hashlib.sha256(canonical(self.state).encode()).hexdigest()
         self.known: dict[str, bytes] = {}
@@ -181,11 +186,13 @@ class Tokenizer:
         return np.array([len(content) for content in self.token_bytes], dtype=np.int64)
 
 
-def special_id(backend: tokenizers.Tokenizer, name: str) -> int:
-    index = backend.token_to_id(name)
-    if index is None:
-        raise CheckpointError(f"the tokenizer has no {name} token; expected all of {' '.join(SPECIALS)}")
-    return index
+def cast(backend: tokenizers.Tokenizer) -> tuple[str, ...]:
+    """The tokens that play the parts of SPECIALS."""
+    missing = {names: [name for name in names if backend.token_to_id(name) is None] for names in CASTS}
+    found = min(CASTS, key=lambda names: len(missing[names]) / len(names))
+    if missing[found]:
+        raise CheckpointError(f"the tokenizer has no {missing[found][0]} token; expected all of {' '.join(found)}")
+    return found
 
 
 def canonical(state: dict[str, Any]) -> str:

@@ -53,13 +53,16 @@ def corners(item: ElementTree.Element, place: str) -> tuple[float, float, float,
     return left, top, right, bottom
 
 
-def listed_splits(root: Path) -> dict[str, set[str]]:
-    """The names in ImageSets/*/{train,val,test}.txt by split; train is trainval where there is no list of its own."""
-    lists = {path.stem: path for path in sorted(root.glob("ImageSets/*/*.txt"))}
+def listed_splits(root: Path, purpose: str) -> dict[str, set[str]]:
+    """The names in ImageSets/PURPOSE/{train,val,test}.txt by split, or in another folder where there is none for it.
+
+    train is trainval where there is no list of its own.
+    """
+    found = sorted(root.glob(f"ImageSets/{purpose}/*.txt")) or sorted(root.glob("ImageSets/*/*.txt"))
+    lists = {path.stem: path for path in found}
     if "train" not in lists and "trainval" in lists:
         lists["train"] = lists["trainval"]
-    found = {SPLIT_NAMES[name]: path for name, path in lists.items() if name in SPLIT_NAMES}
-    return {split: names_in(path) for split, path in found.items()}
+    return {SPLIT_NAMES[name]: names_in(path) for name, path in lists.items() if name in SPLIT_NAMES}
 
 
 def names_in(path: Path) -> set[str]:

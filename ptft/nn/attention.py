@@ -21,8 +21,8 @@ EXPLICIT_UP_TO = {torch.float32: 128, torch.bfloat16: 256}
 
 
 def prefers_flash(device: torch.device, dtype: torch.dtype, length: int, rate: float) -> bool:
-    """Whether scaled_dot_product_attention is the faster way, as measured."""
-    if device.type != "cpu":
+    """Whether scaled_dot_product_attention is the faster way, as measured; an exported graph has it for every length."""
+    if device.type != "cpu" or torch.compiler.is_exporting():
         return True
     if rate:  # the CPU's flash kernel knows no dropout and torch falls back to a slow path
         return False

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 KEPT = 1024  # the first embeddings of an evaluation, which are always of the same images
-COLLAPSED_STD = 0.5
-COLLAPSED_RANK = 2.0
+COLLAPSED_STD, COLLAPSED_UNIFORMITY = 0.5, -0.25
 
 
 def feature_std(first: Tensor, second: Tensor) -> Tensor:
@@ -77,12 +76,14 @@ def health() -> dict[str, Health]:
 
 
 def alarms(scores: dict[str, float]) -> list[str]:
-    """What `health` found that must not go unnoticed, however good the loss looks."""
-    faults = []
-    if scores["feature_std"] < COLLAPSED_STD:
-        faults.append(f"feature_std={scores['feature_std']:.2f}, alive above {COLLAPSED_STD}")
-    if scores["effective_rank"] < COLLAPSED_RANK:
-        faults.append(f"effective_rank={scores['effective_rank']:.1f}, alive above {COLLAPSED_RANK:.0f}")
-    if not faults:
+    """What `health` found that must not go unnoticed, however good the loss looks: most embeddings being the same.
+
+    Both bounds are needed: young features that point the same way, but each somewhere else, are spread evenly.
+    """
+    spread, uniform = scores["feature_std"], scores["uniformity"]
+    if not (spread < COLLAPSED_STD and uniform > COLLAPSED_UNIFORMITY):
         return []
-    return [f"the embeddings are collapsing ({'; '.join(faults)}): the loss {scores['loss']:.4g} says nothing then"]
+    return [
+        f"the embeddings are collapsing (feature_std={spread:.2f}, alive near 1; uniformity={uniform:.2f}, dead near 0): "
+        f"the loss, {scores['loss']:.4g}, says nothing then"
+    ]

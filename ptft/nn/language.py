@@ -58,6 +58,10 @@ class NextToken(Objective):
         """Scores [B, vocabulary] of the token that follows `tokens` [B, T], which continue what the cache holds."""
         return F.linear(self.model(tokens, cache=cache)[:, -1], self.output_weight)
 
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The logits [B, T, vocabulary] of what follows each token."""
+        return F.linear(self.model(**inputs), self.output_weight)
+
     def forward(self, batch: Batch) -> Output:
         features = self.model(**batch["inputs"]).flatten(0, 1)
         if "index" in batch:

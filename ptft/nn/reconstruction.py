@@ -43,7 +43,7 @@ class Reconstruction(Objective):
 
     needs = frozenset({"decodes"})
 
-    def __init__(self, model: nn.Module, transform: Any, dataset: Any, probe: Protocol | None, probe_rows: int):
+    def __init__(self, model: nn.Module, probe: Protocol | None, probe_rows: int, transform: Any = None, dataset: Any = None):
         super().__init__(model)
         self.transform = transform
         self.read = input_reader(model, transform=transform)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 # Chinese and Japanese letters and marks, and their full-width forms.
-CHARACTER = "\u2e80-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+CHARACTER = "\u2e80-\u2fff\u3001-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 WITHOUT_BLANKS = re.compile(f"[{CHARACTER}]")
 WORD = re.compile(rf"[{CHARACTER}]|[^\s{CHARACTER}]+")
 

@@ -40,8 +40,6 @@ class Codebook(Reconstruction):
     def __init__(
         self,
         model: nn.Module,
-        transform: Any,
-        dataset: Any,
         update: Literal["ema", "loss"],
         commitment: float,
         data_variance: float,
@@ -50,8 +48,10 @@ class Codebook(Reconstruction):
         restart_after: int | None,
         probe: Protocol | None,
         probe_rows: int,
+        transform: Any = None,
+        dataset: Any = None,
     ):
-        super().__init__(model, transform, dataset, probe, probe_rows)
+        super().__init__(model, probe, probe_rows, transform, dataset)
         _check(data_variance, decay, restart_after)
         self.update, self.commitment, self.data_variance = update, commitment, data_variance
         self.decay, self.eps, self.restart_after = decay, eps, restart_after

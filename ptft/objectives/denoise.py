@@ -77,15 +77,15 @@ class Denoise(PlainReconstruction):
     def __init__(
         self,
         model: nn.Module,
-        transform: Any,
-        dataset: Any,
         mask_prob: float,
         sigma: float,
         salt_pepper_prob: float,
         probe: Protocol | None,
         probe_rows: int,
+        transform: Any = None,
+        dataset: Any = None,
     ):
-        super().__init__(model, transform, dataset, probe, probe_rows)
+        super().__init__(model, probe, probe_rows, transform, dataset)
         for name, share in (("mask_prob", mask_prob), ("salt_pepper_prob", salt_pepper_prob)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name}={share} is no share below 1")

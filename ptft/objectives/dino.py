@@ -40,6 +40,7 @@ class DINO(JointEmbedding):
         prototypes: int,
         hidden: int,
         width: int,
+        batch_norm: bool,
         temperature: float,
         teacher_temperature: float,
         teacher_temperature_end: float,
@@ -59,11 +60,11 @@ class DINO(JointEmbedding):
         self.teacher_temperatures = teacher_temperature, teacher_temperature_end
         self.temperature_warmup, self.freeze_prototypes = temperature_warmup, freeze_prototypes
         self.momentum, self.momentum_end = momentum, momentum_end
-        self.projection = mlp([model.dim, hidden, hidden, width], activation=nn.GELU)
+        self.projection = mlp([model.dim, hidden, hidden, width], batch_norm, activation=nn.GELU)
         for part in self.projection:
             if isinstance(part, nn.Linear):
                 nn.init.trunc_normal_(part.weight, std=0.02)
-                nn.init.zeros_(part.bias)
+                part.bias = part.bias if part.bias is None else nn.init.zeros_(part.bias)
         self.prototypes = Prototypes(width, prototypes)
         self.teacher = Teacher(self.student, teacher_buffers)
         self.register_buffer("centre", torch.zeros(prototypes))

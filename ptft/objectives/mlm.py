@@ -145,6 +145,10 @@ class MLM(Objective):
         transformed = self.norm(F.gelu(self.dense(features)))
         return F.linear(transformed, self.model.token_embedding.weight, self.bias)
 
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The logits [B, T, vocabulary]."""
+        return self.logits(self.model(**inputs))
+
     def forward(self, batch: Batch) -> Output:
         features = self.model(**batch["inputs"]).flatten(0, 1)
         logits = self.logits(features[batch["index"]])  # [hidden tokens, vocabulary]

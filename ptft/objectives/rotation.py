@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.nn.pooling import PooledHead
+from ptft.nn.pooling import vector
 from ptft.nn.pretext import Pretext
 from ptft.nn.probe import Protocol
+from ptft.nn.projection import mlp
 from ptft.objective import Batch, Example, Output
 from ptft.randomness import Draw
 
@@ -36,22 +37,23 @@ class Collate:
 
 
 class Rotation(Pretext):
-    """Cross-entropy over four turns of each image, by a linear map on the mean of its features.
+    """Cross-entropy over four turns of each image, by a small network on the mean of its features.
 
-    Useless for images that look the same turned, such as textures and cells. probe: see `Pretext`. Raises ValueError for
-    images that are not square.
+    A linear map there would leave in the features only what tells turns apart; the paper, too, reads them further down.
+    hidden: width of that network. Useless for images that look the same turned, such as textures and cells. probe: see
+    `Pretext`. Raises ValueError for images that are not square.
     """
 
-    def __init__(self, model: nn.Module, transform: Any, dataset: Any, probe: Protocol | None, probe_rows: int):
+    def __init__(self, model: nn.Module, transform: Any, dataset: Any, hidden: int, probe: Protocol | None, probe_rows: int):
         super().__init__(model, transform, dataset, probe, probe_rows)
         height, width = transform.size
         if height != width:
             raise ValueError(f"images of {height}x{width} change shape when turned; give transform.size={min(height, width)}")
-        self.head = PooledHead(model, "mean", TURNS, 0.0)
+        self.head = mlp([model.dim, hidden, TURNS], norm=True)
         self.collate = Collate(transform)
 
     def forward(self, batch: Batch) -> Output:
-        logits, target = self.head(self.model(**batch["inputs"]), None).float(), batch["target"]
+        logits, target = self.head(vector(self.model(**batch["inputs"]))).float(), batch["target"]
         count = target.new_tensor(len(target))
         guesses = logits.argmax(-1)
         means = {"accuracy": ((guesses == target).sum(), count), "collapsed_loss": (count * math.log(TURNS), count)}

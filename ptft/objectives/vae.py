@@ -41,8 +41,16 @@ class VariationalAutoencoder(Reconstruction):
 
     needs = frozenset({"variational", "decodes"})
 
-    def __init__(self, model: nn.Module, transform: Any, dataset: Any, beta: float, probe: Protocol | None, probe_rows: int):
-        super().__init__(model, transform, dataset, probe, probe_rows)
+    def __init__(
+        self,
+        model: nn.Module,
+        beta: float,
+        probe: Protocol | None,
+        probe_rows: int,
+        transform: Any = None,
+        dataset: Any = None,
+    ):
+        super().__init__(model, probe, probe_rows, transform, dataset)
         if beta < 0:
             raise ValueError(f"beta={beta}: expected 0 or more")
         self.beta = beta

@@ -63,9 +63,12 @@ class Classify(Objective):
         mixing = Mixing(mixup, cutmix, mix_epochs)
         self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.int64, mixing, num_classes)
 
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The logits [B, classes]."""
+        return self.head(self.model(**inputs), inputs.get("mask")).float()
+
     def forward(self, batch: Batch) -> Output:
-        inputs = batch["inputs"]
-        logits = self.head(self.model(**inputs), inputs.get("mask")).float()
+        logits = self.answer(batch["inputs"])
         probabilities = logits.detach().softmax(-1)
         if "target" not in batch:
             return Output(logits.sum() * 0, logits.new_zeros(()), probabilities)

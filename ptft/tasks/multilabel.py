@@ -52,9 +52,12 @@ class Multilabel(Objective):
         self.head = PooledHead(model, pooling, num_classes, dropout)
         self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.float32)
 
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The logits [B, labels]."""
+        return self.head(self.model(**inputs), inputs.get("mask")).float()
+
     def forward(self, batch: Batch) -> Output:
-        inputs = batch["inputs"]
-        logits = self.head(self.model(**inputs), inputs.get("mask")).float()
+        logits = self.answer(batch["inputs"])
         probabilities = logits.detach().sigmoid()
         if "target" not in batch:
             return Output(logits.sum() * 0, logits.new_zeros(()), probabilities)

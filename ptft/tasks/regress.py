@@ -53,9 +53,16 @@ class Regress(Objective):
         self.register_buffer("std", torch.tensor(target_std or 1.0, dtype=torch.float32))
         self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.float32)
 
+    def scaled(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The numbers [B] in units of the training targets' spread."""
+        return self.head(self.model(**inputs), inputs.get("mask")).squeeze(-1).float()
+
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The numbers [B] in the units of the data."""
+        return self.scaled(inputs) * self.std + self.mean
+
     def forward(self, batch: Batch) -> Output:
-        inputs = batch["inputs"]
-        scaled = self.head(self.model(**inputs), inputs.get("mask")).squeeze(-1).float()
+        scaled = self.scaled(batch["inputs"])
         prediction = (scaled * self.std + self.mean).detach()
         if "target" not in batch:
             return Output(scaled.sum() * 0, scaled.new_zeros(()), prediction)

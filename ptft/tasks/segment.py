@@ -64,9 +64,13 @@ class Segment(Objective):
         self.head = HEADS[head](model.map_dims, width, num_classes, dropout)
         self.collate = Collate(transform)
 
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The logits [B, classes, H, W]."""
+        values = inputs["values"]
+        return resized(self.head(self.model.maps(values)).float(), values.shape[-2:])
+
     def forward(self, batch: Batch) -> Output:
-        values = batch["inputs"]["values"]
-        scores = resized(self.head(self.model.maps(values)).float(), values.shape[-2:])
+        scores = self.answer(batch["inputs"])
         if "target" not in batch:
             return Output(scores.sum() * 0, scores.new_zeros(()), scores.detach())
         target = batch["target"]

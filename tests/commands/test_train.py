@@ -67,4 +67,7 @@ def test_a_base_rate_scales_with_the_rows_of_a_step(scale, lr, train, data, tmp_
 
 
 def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
-    assert "optimizer.scale=cubic: expected one of linear, sqrt, none" in cli("pretrain", *data.text, "optimizer.scale=cubic").complaint
+    assert (
+        "optimizer.scale=cubic: expected one of linear, sqrt, none"
+        in cli("pretrain", *data.text, "optimizer.scale=cubic").complaint
+    )

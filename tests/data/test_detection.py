@@ -83,6 +83,14 @@ def test_voc_files_give_boxes_as_they_stand_and_classes_in_order(plain_voc):
     assert odd["image"].shape == (3, 20, 30)
 
 
+def test_an_xml_file_is_called_like_its_image_whatever_it_says(plain_voc):
+    path = plain_voc / "Annotations" / "003.xml"
+    path.write_text(path.read_text().replace("003.jpg", "004.jpg").replace("dust", "rust"))
+    found = prepared(plain_voc)
+    row = next(row for rows in examples(found).values() for row in rows if row["file"].endswith("003.png"))
+    assert [found.facts["labels"][label] for label in row["classes"]] == ["cell", "rust"]
+
+
 def test_what_is_in_no_split_is_held_out_in_shares(plain_voc):
     sizes = {split: len(rows) for split, rows in examples(prepared(plain_voc)).items()}
     assert sizes == {"train": 16, "valid": 2, "test": 2}

@@ -103,3 +103,13 @@ def test_gradient_steps_on_small_batches_come_to_the_closed_form(task, draw):
 def test_features_are_the_values_of_an_image_too():
     values = torch.randn(2, 3, 4, 5)
     assert torch.equal(Linear([3, 4, 5])(values), values.flatten(1))
+
+
+@pytest.mark.parametrize("name", ["full", "frozen", "gradual"])
+def test_every_tuning_that_needs_no_layers_trains_the_head(name, task):
+    objective, _ = task("regress", "diabetes")
+    node = yaml.safe_load((CONFIGS / "tuning" / f"{name}.yaml").read_text())
+    tuning = resolve("tuning", node, {"steps": 10, "steps_per_epoch": 5.0, "seed": 0})
+    tuning.apply(objective)
+    groups = tuning.groups(objective, 0.1, 0.0)
+    assert {member for group in groups for member in group["names"]} == {"head.linear.weight", "head.linear.bias"}

@@ -72,3 +72,11 @@ def test_only_the_first_embeddings_are_looked_at():
 def test_less_than_two_embeddings_have_no_health():
     assert all(math.isnan(value) for value in measured((torch.zeros(0), torch.zeros(0))).values())
     assert set(MEASURES) == {"feature_std", "effective_rank", "alignment", "uniformity"}
+
+
+def test_features_that_all_differ_a_little_give_no_alarm_and_a_few_outliers_among_equal_ones_do():
+    young = 3 + gaussian(300, 32)  # all in one cone, each somewhere else
+    dead = torch.cat((3 + 0.01 * gaussian(270, 32), gaussian(30, 32)))
+    assert measured((young, young))["feature_std"] < 0.5
+    assert not alarms({"loss": 1.0, **measured((young, young))})
+    assert alarms({"loss": 1.0, **measured((dead, dead))})

@@ -19,7 +19,7 @@ def make_codebook(plain_view):
     def make(codes=16, **changes):
         torch.manual_seed(0)
         model = VQVAE(IMAGE, 8, codes, 16, 8, 1)
-        return Codebook(model, plain_view(), None, **(DEFAULTS | changes), probe=None, probe_rows=0)
+        return Codebook(model, **(DEFAULTS | changes), probe=None, probe_rows=0, transform=plain_view())
 
     return make
 

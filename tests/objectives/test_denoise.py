@@ -18,7 +18,7 @@ def make_denoise(plain_view):
         torch.manual_seed(0)
         model = Autoencoder([4] if table else IMAGE, [16, 8], "relu")
         transform = None if table else plain_view(3)
-        return Denoise(model, transform, None, mask_prob, sigma, salt_pepper_prob, None, 0)
+        return Denoise(model, mask_prob, sigma, salt_pepper_prob, None, 0, transform)
 
     return make
 
@@ -30,7 +30,7 @@ def seen_and_clean(objective, examples, draw):
 
 def test_without_noise_it_is_reconstruction(make_denoise, pictures, plain_view, learning):
     denoise = make_denoise()
-    reconstruct = Reconstruct(denoise.model, plain_view(3), None, None, 0)
+    reconstruct = Reconstruct(denoise.model, None, 0, plain_view(3))
     ours, theirs = (each(each.collate(pictures(6, 3), learning(6))) for each in (denoise, reconstruct))
     assert torch.equal(ours.loss, theirs.loss)
     ours.loss.backward()

@@ -17,7 +17,7 @@ IMAGE = [1, 8, 8]
 @pytest.fixture
 def of_images(plain_view):
     torch.manual_seed(0)
-    return Reconstruct(Autoencoder(IMAGE, [32, 8], "relu"), plain_view(), None, None, 0).eval()
+    return Reconstruct(Autoencoder(IMAGE, [32, 8], "relu"), None, 0, plain_view()).eval()
 
 
 def test_the_loss_is_the_mean_squared_error_of_each_image_summed_over_images(of_images, pictures, draw):
@@ -55,7 +55,7 @@ def test_r2_is_the_variance_rebuilt_over_the_whole_evaluation(of_images, picture
 
 def test_pictures_are_learnt_by_heart(pictures, plain_view, draw, fitted):
     torch.manual_seed(0)
-    objective = Reconstruct(ConvAutoencoder(IMAGE, [16, 32], "relu"), plain_view(), None, None, 0)
+    objective = Reconstruct(ConvAutoencoder(IMAGE, [16, 32], "relu"), None, 0, plain_view())
     batch = objective.collate(pictures(16), draw(16))
     before = objective.eval()(batch)
     after = fitted(objective, batch, 150)(batch)
@@ -65,7 +65,7 @@ def test_pictures_are_learnt_by_heart(pictures, plain_view, draw, fitted):
 def test_a_linear_autoencoder_of_a_table_ends_at_the_principal_components(rows, draw):
     """Baldi & Hornik 1989: the best linear code spans the leading principal components."""
     torch.manual_seed(0)
-    objective = Reconstruct(Autoencoder([4], [2], "relu"), None, None, None, 0)
+    objective = Reconstruct(Autoencoder([4], [2], "relu"), None, 0)
     batch = objective.collate(rows(200), draw(200))
     optimizer = torch.optim.LBFGS(objective.parameters(), max_iter=500, line_search_fn="strong_wolfe")
 
@@ -84,7 +84,7 @@ def test_a_linear_autoencoder_of_a_table_ends_at_the_principal_components(rows, 
 
 
 def test_tables_have_no_pixels_and_no_pictures(rows, draw):
-    objective = Reconstruct(Autoencoder([4], [2], "relu"), None, None, None, 0).eval()
+    objective = Reconstruct(Autoencoder([4], [2], "relu"), None, 0).eval()
     batch = objective.collate(rows(5), draw(5))
     output = objective(batch)
     assert output.means == {} and objective.scores({"loss": 1.0}) == {}

@@ -18,7 +18,7 @@ def make_vae(plain_view):
     def make(beta=1.0, shape=IMAGE, encoder="dense", dim=4):
         torch.manual_seed(0)
         model = VAE(shape, encoder, [32], dim, "relu")
-        return VariationalAutoencoder(model, plain_view() if len(shape) == 3 else None, None, beta, None, 0)
+        return VariationalAutoencoder(model, beta, None, 0, plain_view() if len(shape) == 3 else None)
 
     return make
 

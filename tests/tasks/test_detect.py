@@ -1,6 +1,7 @@
 """Detection."""
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -129,3 +130,17 @@ def test_only_the_head_is_thrown_away(make_detect):
 def test_a_width_the_head_cannot_normalise_is_refused(make_resnet, views):
     with pytest.raises(ValueError, match="width=48: expected a multiple of 32"):
         Detect(make_resnet(), views(size=32), 2, LABELS, 48, 1, None, 0.05, 0.6, 50)
+
+
+def test_a_worker_process_makes_the_same_batch(make_detect, blocks, learning):
+    objective, batch_of = make_detect(transform="dense"), blocks(*FOUR[:2])
+    here, there = (
+        collate(batch_of, learning(2)) for collate in (objective.collate, pickle.loads(pickle.dumps(objective.collate)))
+    )
+    assert torch.equal(here["inputs"]["values"], there["inputs"]["values"])
+    assert all(torch.equal(here[name], there[name]) for name in here if isinstance(here[name], torch.Tensor))
+
+
+def test_a_transform_that_would_leave_boxes_behind_is_refused(make_resnet, views):
+    with pytest.raises(ValueError, match="transform.randaugment turns and shears"):
+        Detect(make_resnet(), views(size=32, randaugment=9.0), 2, LABELS, 32, 1, None, 0.05, 0.6, 50)

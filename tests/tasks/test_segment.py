@@ -1,5 +1,7 @@
 """Segmentation."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -151,3 +153,17 @@ def test_scores_do_not_depend_on_the_batch(make_segment, striped, draw):
                 metric.update(output.prediction, output.target)
     for name in together:
         np.testing.assert_allclose(together[name].compute(), apart[name].compute(), rtol=1e-6)
+
+
+def test_a_worker_process_makes_the_same_batch(make_segment, striped, learning):
+    objective, batch_of = make_segment("unet", transform="dense"), striped((20, 30), (16, 16))
+    here, there = (
+        collate(batch_of, learning(2)) for collate in (objective.collate, pickle.loads(pickle.dumps(objective.collate)))
+    )
+    assert torch.equal(here["inputs"]["values"], there["inputs"]["values"])
+    assert all(torch.equal(here[name], there[name]) for name in here if isinstance(here[name], torch.Tensor))
+
+
+def test_a_transform_that_would_leave_masks_behind_is_refused(make_resnet, views):
+    with pytest.raises(ValueError, match="transform.randaugment turns and shears"):
+        Segment(make_resnet(), views(size=16, randaugment=9.0), 3, LABELS, "fcn", 8, 0.0)

@@ -181,8 +181,8 @@ def test_a_transform_of_one_view_is_refused(make_joint, make_views):
 
 def test_the_alarm_is_on_health_not_on_loss(make_joint):
     objective = make_joint("simsiam")
-    dead = {"loss": -0.95, "loss_over_collapse": 0.95, "feature_std": 0.28, "effective_rank": 9.0}
-    alive = {"loss": -0.99, "loss_over_collapse": 0.995, "feature_std": 0.91, "effective_rank": 60.0}
+    dead = {"loss": -0.95, "loss_over_collapse": 0.95, "feature_std": 0.28, "uniformity": -0.07}
+    alive = {"loss": -0.99, "loss_over_collapse": 0.995, "feature_std": 0.91, "uniformity": -1.9}
     assert objective.warnings(dead) == []  # not in the first steps
     for _ in range(60):
         objective.after_step(0.0)
@@ -194,7 +194,7 @@ def test_the_alarm_is_on_health_not_on_loss(make_joint):
 def test_a_contrastive_loss_that_stays_at_its_constant_is_said(make_joint):
     objective = make_joint("contrastive")
     objective.steps.fill_(100)
-    alive = {"loss": 4.84, "loss_over_collapse": 0.999, "feature_std": 0.91, "effective_rank": 60.0}
+    alive = {"loss": 4.84, "loss_over_collapse": 0.999, "feature_std": 0.91, "uniformity": -1.9}
     (line,) = objective.warnings(alive)
     assert "not learning" in line
     assert objective.warnings({**alive, "loss_over_collapse": 0.9}) == []

@@ -1,0 +1,176 @@
+"""The transformers that Hugging Face's library has too: what it calls their settings and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+}
+KINDS = ("weight", "bias")
+MUST = object()  # stands where a setting has no default
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture; mappings go from our names to theirs.
+
+    model: our YAML file. prefix: before their names where a head is saved too. settings: name in config.json and default,
+    or MUST. fixed: ours that are always so. required: theirs that have only this value here, their default too.
+    embeddings: modules with a weight; norms: with weight and bias. layer: their name of layer {}; layers: modules in it,
+    several where they are joined to one of ours. tied: the token embedding once more, before the output. head, head_bias:
+    of objective mlm. transposed: matrices of layers are [in, out]. after_padding: positions count from pad_token_id + 1.
+    """
+
+    model: str
+    prefix: str
+    settings: Mapping[str, tuple[str, Any]]
+    fixed: Mapping[str, Any]
+    embeddings: Mapping[str, str]
+    norms: Mapping[str, str]
+    layer: str
+    layers: Mapping[str, tuple[str, ...]]
+    tied: str
+    required: Mapping[str, Any] = field(default_factory=dict)
+    head: Mapping[str, str] = field(default_factory=dict)
+    head_bias: str = ""
+    transposed: bool = False
+    after_padding: bool = False
+
+    def names(self, layers: int) -> dict[str, tuple[str, ...]]:
+        """Every tensor of our model and the tensors of theirs it is made of."""
+        found = {f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in self.embeddings.items()}
+        found |= {f"{ours}.{kind}": (f"{theirs}.{kind}",) for ours, theirs in self.norms.items() for kind in KINDS}
+        for index in range(layers):
+            place = self.layer.format(index)
+            for ours, theirs in self.layers.items():
+                for kind in KINDS:
+                    found[f"stack.layers.{index}.{ours}.{kind}"] = tuple(f"{place}.{part}.{kind}" for part in theirs)
+        return found
+
+    def head_names(self) -> dict[str, str]:
+        """Every tensor of the head of objective mlm and theirs."""
+        found = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in self.head.items() for kind in KINDS}
+        return found | {"bias": self.head_bias} if found else {}
+
+
+SHARED = {"positions": "learned", "bias": True}
+BERT = Family(
+    model="transformer",
+    prefix="bert.",
+    settings={
+        "dim": ("hidden_size", MUST),
+        "layers": ("num_hidden_layers", MUST),
+        "heads": ("num_attention_heads", MUST),
+        "hidden": ("intermediate_size", MUST),
+        "max_length": ("max_position_embeddings", MUST),
+        "segments": ("type_vocab_size", 2),
+        "activation": ("hidden_act", "gelu"),
+        "dropout": ("hidden_dropout_prob", 0.1),
+        "eps": ("layer_norm_eps", 1e-12),
+        "init_std": ("initializer_range", 0.02),
+    },
+    fixed={**SHARED, "norm": "post"},
+    required={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
+    embeddings={
+        "embedding.token": "embeddings.word_embeddings",
+        "embedding.position": "embeddings.position_embeddings",
+        "embedding.segment": "embeddings.token_type_embeddings",
+    },
+    norms={"embedding.norm": "embeddings.LayerNorm"},
+    layer="encoder.layer.{}",
+    layers={
+        "attention.qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+        "attention.out": ("attention.output.dense",),
+        "attention_norm": ("attention.output.LayerNorm",),
+        "feed_forward.inner": ("intermediate.dense",),
+        "feed_forward.outer": ("output.dense",),
+        "feed_forward_norm": ("output.LayerNorm",),
+    },
+    tied="cls.predictions.decoder.weight",
+    head={"dense": "cls.predictions.transform.dense", "norm": "cls.predictions.transform.LayerNorm"},
+    head_bias="cls.predictions.bias",
+)
+ROBERTA = replace(
+    BERT,
+    prefix="roberta.",
+    fixed={**BERT.fixed, "segments": 1},  # whatever type_vocab_size says, its tokenizer tells no segments apart
+    tied="lm_head.decoder.weight",
+    head={"dense": "lm_head.dense", "norm": "lm_head.layer_norm"},
+    head_bias="lm_head.bias",
+    after_padding=True,
+)
+DISTILBERT = replace(
+    BERT,
+    prefix="distilbert.",
+    settings={
+        "dim": ("dim", MUST),
+        "layers": ("n_layers", MUST),
+        "heads": ("n_heads", MUST),
+        "hidden": ("hidden_dim", MUST),
+        "max_length": ("max_position_embeddings", MUST),
+        "activation": ("activation", "gelu"),
+        "dropout": ("dropout", 0.1),
+        "init_std": ("initializer_range", 0.02),
+    },
+    fixed={**BERT.fixed, "segments": 0, "eps": 1e-12},
+    required={},
+    embeddings={name: theirs for name, theirs in BERT.embeddings.items() if name != "embedding.segment"},
+    layer="transformer.layer.{}",
+    layers={
+        "attention.qkv": ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        "attention.out": ("attention.out_lin",),
+        "attention_norm": ("sa_layer_norm",),
+        "feed_forward.inner": ("ffn.lin1",),
+        "feed_forward.outer": ("ffn.lin2",),
+        "feed_forward_norm": ("output_layer_norm",),
+    },
+    tied="vocab_projector.weight",
+    head={"dense": "vocab_transform", "norm": "vocab_layer_norm"},
+    head_bias="vocab_projector.bias",
+)
+GPT2 = Family(
+    model="gpt",
+    prefix="transformer.",
+    settings={
+        "dim": ("n_embd", MUST),
+        "layers": ("n_layer", MUST),
+        "heads": ("n_head", MUST),
+        "hidden": ("n_inner", None),
+        "max_length": ("n_positions", MUST),
+        "activation": ("activation_function", "gelu_new"),
+        "dropout": ("resid_pdrop", 0.1),
+        "eps": ("layer_norm_epsilon", 1e-5),
+        "init_std": ("initializer_range", 0.02),
+    },
+    fixed={**SHARED, "norm": "pre"},
+    required={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    embeddings={"embedding.token": "wte", "embedding.position": "wpe"},
+    norms={"stack.norm": "ln_f"},
+    layer="h.{}",
+    layers={
+        "attention_norm": ("ln_1",),
+        "attention.qkv": ("attn.c_attn",),
+        "attention.out": ("attn.c_proj",),
+        "feed_forward_norm": ("ln_2",),
+        "feed_forward.inner": ("mlp.c_fc",),
+        "feed_forward.outer": ("mlp.c_proj",),
+    },
+    tied="lm_head.weight",
+    transposed=True,
+)
+# by model_type in config.json
+FAMILIES = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "distilbert": DISTILBERT,
+    "gpt2": GPT2,
+}

@@ -1,0 +1,224 @@
+"""`ckpt=hf:PATH_OR_NAME`: BERT, RoBERTa, DistilBERT, MiniLM and GPT-2 as Hugging Face's library saves them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ptft import resolve
+from ptft.choices import config_dir
+from ptft.data import hub, published
+from ptft.errors import CheckpointError, UserError, did_you_mean
+from ptft.huggingface.families import ACTIVATIONS, FAMILIES, GPT2, MUST, Family
+from ptft.imported import Imported, keep
+from ptft.locate import read_yaml
+from ptft.manifest import digest
+from ptft.state import report
+
+OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of norms in the first conversions
+# what says nothing new: counters, causal masks, the output's second name
+SILENT = re.compile(r"(^|\.)(position_ids|masked_bias|decoder\.(weight|bias)|attn\.bias)$")
+Config = dict[str, Any]
+State = dict[str, Tensor]
+
+
+def checkpoint(name: str) -> Path:
+    """The checkpoint folder that a published model has become. Raises UserError, CheckpointError, MachineError."""
+    folder = hub.folder(name)
+    config = hub.read_json(folder / "config.json")
+    if not config:
+        raise CheckpointError(f"hf:{name}: {folder} holds no config.json")
+    files = [folder / "config.json", *_weight_files(folder), *(folder / name for name in hub.TOKENIZERS)]
+    content = " ".join(_digest(path, *_signature(path)) for path in files if path.exists())
+    source = hub.source(name)
+    return keep(source, hashlib.sha256(content.encode()).hexdigest(), lambda: _read(source, folder, config))
+
+
+def _signature(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    """The hash of a file, worked out once in a process while the file stays as it is."""
+    with path.open("rb") as file:
+        return f"{path.name}={digest(file)}"
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights, the index of shards among them. Raises CheckpointError."""
+    if (folder / hub.WEIGHTS).exists():
+        return [folder / hub.WEIGHTS]
+    shards = hub.read_json(folder / hub.INDEX).get("weight_map")
+    if not isinstance(shards, dict):
+        pickles = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+        why = f"only {pickles[0]}, and pickles are not read: save it again with safe_serialization=True" if pickles else "none"
+        raise CheckpointError(f"{folder}: expected weights in {hub.WEIGHTS}, found {why}")
+    names = sorted(set(map(str, shards.values())))
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise CheckpointError(f"{folder / hub.INDEX} names {name}, which is not there")
+    return [folder / hub.INDEX, *(folder / name for name in names)]
+
+
+def _read(source: str, folder: Path, config: Config) -> Imported:
+    """The whole model: settings, weights and tokenizer, each checked against the others."""
+    family = _family(source, config)
+    tokenizer = published.read(folder)
+    node = _node(source, family, config)
+    state = _state(family, folder)
+    model, used = _model(source, family, config, node, state)
+    embedding = model["embedding.token.weight"]
+    if len(embedding) < tokenizer.vocab_size:
+        known = f"the weights know {len(embedding)}"
+        raise CheckpointError(f"{source}: the vocabulary has {tokenizer.vocab_size} tokens, and {known}")
+    # rows beyond the vocabulary make round numbers of them
+    embedding = model["embedding.token.weight"] = embedding[: tokenizer.vocab_size]
+    _prove(source, node, model, tokenizer.vocab_size)
+    parts = {"tokenizer": _tokenizer_node(source), "transform": None, "model": node}
+    objective, heads = (_writer if family is GPT2 else _guesser)(family, node, state, embedding)
+    used |= {family.tied, *family.head_names().values()} if objective else set()
+    if objective:
+        parts |= {"objective": objective, "dataset": _option("dataset", "shakespeare")}
+    return Imported(parts, model, heads, tokenizer.to_json(), notes=_notes(source, state.keys() - used))
+
+
+def _family(source: str, config: Config) -> Family:
+    kind = str(config.get("model_type"))
+    if kind not in FAMILIES:
+        raise UserError(f"{source}: model_type={kind} is none that ptft reads{did_you_mean(kind, FAMILIES)}")
+    return FAMILIES[kind]
+
+
+def _state(family: Family, folder: Path) -> State:
+    """Every tensor of the files, in fp32, under the names of the model without a head. Raises CheckpointError."""
+    found: State = {}
+    for path in _weight_files(folder):
+        if path.suffix != ".safetensors":
+            continue
+        try:
+            with safe_open(path, framework="pt") as content:
+                names = list(content.keys())
+                found |= {_plain(family, name): content.get_tensor(name) for name in names}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
+
+
+def _plain(family: Family, name: str) -> str:
+    name = name.removeprefix(family.prefix)
+    old = next((ending for ending in OLD_NAMES if name.endswith(ending)), None)
+    return name.removesuffix(old) + OLD_NAMES[old] if old else name
+
+
+def _option(kind: str, name: str) -> Config:
+    """The settings of one of our YAML files."""
+    return {key: value for key, value in read_yaml(config_dir() / kind / f"{name}.yaml").items() if key != "defaults"}
+
+
+def _tokenizer_node(source: str) -> Config:
+    return {"_target_": "ptft.data.published.Published", "path": source.removeprefix("hf:")}
+
+
+def _node(source: str, family: Family, config: Config) -> Config:
+    """The settings of our model. Raises CheckpointError for what theirs has and ours has not."""
+    for theirs, value in family.required.items():
+        if config.get(theirs, value) != value:
+            raise CheckpointError(
+                f"{source}: {theirs}={json.dumps(config[theirs])} in config.json; ptft reads {json.dumps(value)} only"
+            )
+    node = _option("model", family.model)
+    for ours, (theirs, default) in family.settings.items():
+        node[ours] = config.get(theirs, default)
+        if default is MUST and type(node[ours]) is not int:
+            raise CheckpointError(f"{source}: config.json should give a whole number as {theirs}")
+    if node["activation"] not in list(ACTIVATIONS):
+        known = ", ".join(ACTIVATIONS)
+        raise CheckpointError(f"{source}: the activation {node['activation']} in config.json is none of {known}")
+    node |= {"activation": ACTIVATIONS[node["activation"]], **family.fixed}
+    if family.after_padding:
+        node["max_length"] -= _skipped(family, config)
+    if node["hidden"] is None:
+        node["hidden"] = 4 * node["dim"]
+    return node
+
+
+def _skipped(family: Family, config: Config) -> int:
+    """How many rows of positions come before the first."""
+    padding = config.get("pad_token_id", 1)
+    return padding + 1 if family.after_padding and type(padding) is int else 0
+
+
+def _model(source: str, family: Family, config: Config, node: Config, state: State) -> tuple[State, set[str]]:
+    """The weights of our model, and the names of theirs that are in them. Raises CheckpointError."""
+    place = re.compile(re.escape(family.layer).replace(r"\{\}", r"(\d+)") + r"\.")
+    found = {int(match[1]) for name in state if (match := place.match(name))}
+    if found != set(range(len(found))) or len(found) != node["layers"]:
+        raise CheckpointError(f"{source}: config.json says {node['layers']} layers, and the weights have {len(found)}")
+    names = family.names(len(found))
+    used = {theirs for several in names.values() for theirs in several}
+    missing = sorted(used - state.keys())
+    strange = sorted(name for name in state.keys() - used if place.match(name) and not SILENT.search(name))
+    if missing or strange:
+        told = f"lack {missing[0]}" if missing else f"have {strange[0]}, which ptft's model has not"
+        raise CheckpointError(f"{source}: the weights {told}")
+    try:
+        model = {ours: _joined(family, ours, [state[name] for name in theirs]) for ours, theirs in names.items()}
+        model["embedding.position.weight"] = model["embedding.position.weight"][_skipped(family, config) :]
+        if "embedding.segment.weight" in model:
+            model["embedding.segment.weight"] = model["embedding.segment.weight"][: node["segments"]]
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise CheckpointError(f"{source}: the weights have odd shapes ({str(error).splitlines()[0]})") from error
+    return model, used
+
+
+def _joined(family: Family, ours: str, theirs: list[Tensor]) -> Tensor:
+    """One tensor of ours from those of theirs; matrices of layers may lie on their side."""
+    turned = family.transposed and ours.startswith("stack.layers.") and theirs[0].ndim == 2
+    parts = [tensor.T for tensor in theirs] if turned else theirs
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _prove(source: str, node: Config, model: State, vocab_size: int) -> None:
+    """Refuse settings that do not describe these weights, before anything is built of them."""
+    try:
+        with torch.device("meta"):
+            found = report(model, resolve.resolve("model", node, {"vocab_size": vocab_size}))
+    except (UserError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(f"{source}: config.json describes no model: {str(error).splitlines()[0]}") from error
+    for name, (there, here) in found.reshaped.items():
+        raise CheckpointError(f"{source}: {name} is {there} in the weights and {here} by config.json")
+
+
+def _guesser(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config | None, State]:
+    """Objective mlm and its head, where the file has one that is like ours: tied, and with a GELU."""
+    names = family.head_names()
+    tied = state.get(family.tied)
+    same = tied is None or torch.equal(tied[: len(embedding)], embedding)
+    if not set(names.values()) <= state.keys() or node["activation"] != "gelu" or not same:
+        return None, {}
+    heads = {ours: state[theirs] for ours, theirs in names.items()}
+    heads["bias"] = heads["bias"][: len(embedding)]
+    return _option("objective", "mlm"), heads
+
+
+def _writer(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config, State]:
+    """Objective clm; its head is the token embedding unless the file has another."""
+    own = state.get(family.tied, embedding)[: len(embedding)]
+    tie = torch.equal(own, embedding)
+    return {**_option("objective", "clm"), "tie": tie}, {} if tie else {"head.weight": own}
+
+
+def _notes(source: str, unused: set[str]) -> list[str]:
+    """What was left out, by the names of modules."""
+    modules = sorted({name.rpartition(".")[0] or name for name in unused if not SILENT.search(name)})
+    return [f"{source}: ptft has no place for {', '.join(modules)}: left out"] if modules else []

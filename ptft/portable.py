@@ -1,0 +1,136 @@
+"""A trained whole as one graph that runs without ptft: torch.export's and ONNX."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ptft.errors import MachineError
+from ptft.objective import Objective
+
+Inputs = dict[str, Tensor]
+ANSWER = "answer"  # what the graph's output is called
+TRACED = 3, 8  # batch and length of what is followed through the model; the graph takes any
+
+
+class TextAnswer(nn.Module):
+    """What an objective makes of texts: tokens and mask [B, T], where it tells two texts apart also segments [B, T]."""
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, tokens: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
+        apart = {} if segments is None else {"segments": segments}
+        return self.objective.answer({"tokens": tokens, "mask": mask, **apart})
+
+
+class ValuesAnswer(nn.Module):
+    """What an objective makes of images [B, C, H, W] or rows of a table [B, F]."""
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.objective.answer({"values": values})
+
+
+class RandomTexts:
+    """Texts of random tokens and lengths for `model`."""
+
+    def __init__(self, model: nn.Module, vocab_size: int):
+        self.vocab_size, self.longest, self.segments = vocab_size, model.max_length, getattr(model, "segments", 0)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def draw(self, batch: int, length: int) -> Inputs:
+        lengths = self._integers(length, batch, 1) + 1
+        lengths[0] = length
+        found = {"tokens": self._integers(self.vocab_size, batch, length), "mask": torch.arange(length) < lengths}
+        return found | ({"segments": self._integers(self.segments, batch, length)} if self.segments > 1 else {})
+
+    def _integers(self, high: int, *shape: int) -> Tensor:
+        return torch.randint(high, shape, generator=self.generator)
+
+    def __iter__(self) -> Iterator[Inputs]:
+        """One long text, several short ones."""
+        yield self.draw(1, self.longest)
+        yield self.draw(5, min(7, self.longest))
+
+    def shapes(self) -> dict[str, dict[int, Dim]]:
+        """Which axes of the inputs may have any length."""
+        axes = {0: Dim("batch"), 1: Dim("length", max=self.longest)}
+        return dict.fromkeys(self.draw(1, 1), axes)
+
+
+class RandomValues:
+    """Values of one shape, drawn from N(0, 1)."""
+
+    def __init__(self, shape: list[int]):
+        self.shape = shape
+        self.generator = torch.Generator().manual_seed(0)
+
+    def draw(self, batch: int, length: int = 1) -> Inputs:
+        return {"values": torch.randn(batch, *self.shape, generator=self.generator)}
+
+    def __iter__(self) -> Iterator[Inputs]:
+        yield self.draw(1)
+        yield self.draw(5)
+
+    def shapes(self) -> dict[str, dict[int, Dim]]:
+        return {"values": {0: Dim("batch")}}
+
+
+@torch.no_grad()
+def traced(objective: Objective, random: RandomTexts | RandomValues) -> ExportedProgram:
+    """The graph of an objective's answer, for batches and texts of any length."""
+    answer = TextAnswer(objective) if isinstance(random, RandomTexts) else ValuesAnswer(objective)
+    return torch.export.export(answer, tuple(random.draw(*TRACED).values()), dynamic_shapes=random.shapes())
+
+
+def save_graph(program: ExportedProgram, path: Path, assets: Mapping[str, bytes]) -> Callable[[Inputs], Tensor]:
+    """Write torch.export's archive; returns what runs the file. assets: files to keep in it."""
+    torch.export.save(program, path, extra_files={name: content.decode() for name, content in assets.items()})
+    graph = torch.export.load(path).module()
+    return lambda inputs: graph(*inputs.values())
+
+
+def save_onnx(program: ExportedProgram, path: Path, shapes: Mapping[str, Mapping[int, Dim]]) -> Callable[[Inputs], Tensor]:
+    """Write ONNX; returns what runs the file. Raises MachineError where the packages for it are missing."""
+    missing = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
+    if missing:
+        raise MachineError(f"format=onnx needs {' and '.join(missing)}, which is not installed: pip install onnx onnxscript")
+    named = {name: {axis: dim.__name__ for axis, dim in axes.items()} for name, axes in shapes.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that two inputs share an axis is meant
+        torch.onnx.export(program, dynamo=True, output_names=[ANSWER], dynamic_shapes=named, verbose=False).save(path)
+    run = _onnx_runner(path)
+    return lambda inputs: torch.from_numpy(run({name: tensor.numpy() for name, tensor in inputs.items()}))
+
+
+def _onnx_runner(path: Path) -> Callable[[dict[str, Any]], Any]:
+    """What runs an ONNX file: onnxruntime, else onnx's own slow reference."""
+    try:
+        from onnxruntime import InferenceSession, SessionOptions
+    except ImportError:
+        from onnx.reference import ReferenceEvaluator
+
+        reference = ReferenceEvaluator(str(path))
+        return lambda inputs: reference.run(None, inputs)[0]
+    options = SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, inputs)[0]
+
+
+@torch.no_grad()
+def difference(run: Callable[[Inputs], Tensor], objective: Objective, random: RandomTexts | RandomValues) -> float:
+    """The largest difference between two answers to random inputs."""
+    return max((run(inputs) - objective.answer(inputs)).abs().max().item() for inputs in random)
