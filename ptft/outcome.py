@@ -164,7 +164,7 @@ def _next(run: Run, stage: Any) -> list[str]:
     """The commands that go on from here."""
     folder = shlex.quote(str(run.folder))
     objective = stage.objective
-    if objective.target in ("class", "number"):
+    if hasattr(objective, "predict") and objective.target != "text":
         return [f"ptft evaluate ckpt={folder} split=test", f"ptft predict ckpt={folder} input=FILE"]
     more = [f'ptft generate ckpt={folder} prompt="..."'] if "causal" in stage.model.traits else []
     if objective.target == "text":
