@@ -30,7 +30,7 @@ def description(path: Path) -> str:
 
 def commands() -> dict[str, str]:
     """Every command with its one-line description, the first stage first."""
-    order = ("pretrain", "finetune", "evaluate", "predict", "generate", "data", "check", "show", "list")
+    order = ("pretrain", "finetune", "evaluate", "predict", "generate", "export", "data", "check", "show", "list")
     found = {path.stem: description(path) for path in sorted(config_dir().glob("*.yaml")) if path.stem != "base"}
     return {name: found[name] for name in sorted(found, key=lambda name: (order + (name,)).index(name))}
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ptft.errors import MachineError
+from ptft.errors import MachineError, UserError
 from ptft.objective import Objective
 
 Inputs = dict[str, Tensor]
+Run = Callable[[Inputs], Tensor]
 ANSWER = "answer"  # what the graph's output is called
 TRACED = 3, 8  # batch and length of what is followed through the model; the graph takes any
 
@@ -90,19 +91,26 @@ class RandomValues:
 
 @torch.no_grad()
 def traced(objective: Objective, random: RandomTexts | RandomValues) -> ExportedProgram:
-    """The graph of an objective's answer, for batches and texts of any length."""
+    """The graph of an objective's answer, for batches and texts of any length. Raises UserError where there is none."""
     answer = TextAnswer(objective) if isinstance(random, RandomTexts) else ValuesAnswer(objective)
-    return torch.export.export(answer, tuple(random.draw(*TRACED).values()), dynamic_shapes=random.shapes())
+    try:
+        return torch.export.export(answer, tuple(random.draw(*TRACED).values()), dynamic_shapes=random.shapes())
+    except UserError:
+        raise
+    except Exception as error:  # what cannot be followed is said in many ways, each with a page of advice
+        names = f"{type(objective.model).__name__} with {type(objective).__name__}"
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{names} cannot be followed as a graph ({reason}); format=safetensors takes any model") from error
 
 
-def save_graph(program: ExportedProgram, path: Path, assets: Mapping[str, bytes]) -> Callable[[Inputs], Tensor]:
+def save_graph(program: ExportedProgram, path: Path, assets: Mapping[str, bytes]) -> Run:
     """Write torch.export's archive; returns what runs the file. assets: files to keep in it."""
     torch.export.save(program, path, extra_files={name: content.decode() for name, content in assets.items()})
     graph = torch.export.load(path).module()
     return lambda inputs: graph(*inputs.values())
 
 
-def save_onnx(program: ExportedProgram, path: Path, shapes: Mapping[str, Mapping[int, Dim]]) -> Callable[[Inputs], Tensor]:
+def save_onnx(program: ExportedProgram, path: Path, shapes: Mapping[str, Mapping[int, Dim]]) -> Run:
     """Write ONNX; returns what runs the file. Raises MachineError where the packages for it are missing."""
     missing = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
     if missing:
@@ -131,6 +139,7 @@ def _onnx_runner(path: Path) -> Callable[[dict[str, Any]], Any]:
 
 
 @torch.no_grad()
-def difference(run: Callable[[Inputs], Tensor], objective: Objective, random: RandomTexts | RandomValues) -> float:
-    """The largest difference between two answers to random inputs."""
-    return max((run(inputs) - objective.answer(inputs)).abs().max().item() for inputs in random)
+def difference(one: Run, other: Run, random: RandomTexts | RandomValues) -> float:
+    """The largest difference between two answers to random inputs; what is said of padding does not count."""
+    gaps = [((one(inputs) - other(inputs)).abs(), inputs.get("mask")) for inputs in random]
+    return max((gap if mask is None or gap.ndim < 3 else gap[mask]).max().item() for gap, mask in gaps)

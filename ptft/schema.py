@@ -21,6 +21,7 @@ CHOICES = {
     "protocol": ("knn", "linear"),
     "weights": ("trained", "initial"),
     "pooling": ("mean", "max", "last", "cls", "concat"),
+    "format": ("safetensors", "hf", "torch_export", "onnx"),
 }
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NONFINITE = ("stop", "skip", "rollback")
@@ -187,6 +188,14 @@ class Generate(Shared):
 
 
 @dataclass
+class Export(Shared):
+    """The root of export."""
+
+    format: str = "safetensors"
+    output: str = REQUIRED
+
+
+@dataclass
 class Data:
     """The root of data."""
 
@@ -221,6 +230,7 @@ ROOTS = {
     "evaluate": Evaluate,
     "predict": Predict,
     "generate": Generate,
+    "export": Export,
     "data": Data,
     "show": Show,
     "list": List,

@@ -25,17 +25,17 @@ MAPPED = 1000  # points of the map of features
 def main(config: dict) -> tuple[str, float] | None:
     """Print the scores, and leave them in scores.json of `run` where one is given; returns the objective's own score."""
     console = Console(0)
-    if config.get("protocol"):
+    if config["protocol"]:
         config = _with_probe(config)
     stage = build.stage(config, report=console.progress)
     if stage.dataset.rows(config["split"]) is None:
         raise DataError(f"split={config['split']}: the dataset has no such split")
     for note in stage.dataset.notes:
         console.note(note)
-    scores, details = _probed(stage) if config.get("protocol") else _evaluated(stage)
+    scores, details = _probed(stage) if config["protocol"] else _evaluated(stage)
     console.summary({"ckpt": config["ckpt"], "split": config["split"], **scores})
     if config["run"]:
-        _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config.get("protocol")))
+        _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config["protocol"]))
     score = stage.objective.score
     return (score, scores[score]) if score in scores else None
 

@@ -12,6 +12,7 @@ from ptft.data.tokenizer import Tokenizer
 from ptft.nn.words import with_blanks
 
 UNSEEN = -1  # the place of a word that was cut off
+REMEMBERED = 1 << 18  # words
 
 
 class WordEncoder:
@@ -35,7 +36,9 @@ class WordEncoder:
         return np.array([content.isspace() for content in self.tokenizer.token_bytes])
 
     def learn(self, sentences: Iterable[Sequence[str]]) -> None:
-        """Encode the words of some sentences that are not known yet, each once."""
+        """Encode the words of some sentences that are not known yet, each once; very many words of others are forgotten."""
+        if len(self.known) > REMEMBERED:
+            self.known.clear()
         words = sorted({word for words in sentences for word in with_blanks(words)} - self.known.keys())
         for word, ids in zip(words, self.tokenizer.encode(words), strict=True):
             if len(ids) == 0:  # nothing that the tokenizer keeps, such as a lone control character

@@ -227,7 +227,8 @@ class Tabular:
     def describe(self) -> dict[str, Any]:
         """What the run card says of this data."""
         files = {split: [str(path) for path in paths[:10]] for split, paths in self.files.items()}
-        return {"files": files, "columns": self.columns, "fingerprint": self.fingerprint} | (self.prepared or {})
+        known = {name: value for name, value in (self.prepared or {}).items() if value and name != "inputs"}
+        return {"files": files, "columns": self.columns, "fingerprint": self.fingerprint} | known
 
     @classmethod
     def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: dict[str, Any] | None) -> TableReader:

@@ -17,7 +17,7 @@ KINDS = ("weight", "bias")
 MUST = object()  # stands where a setting has no default
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """One architecture; mappings go from our names to theirs.
 

@@ -33,13 +33,10 @@ State = dict[str, Tensor]
 def checkpoint(name: str) -> Path:
     """The checkpoint folder that a published model has become. Raises UserError, CheckpointError, MachineError."""
     folder = hub.folder(name)
-    config = hub.read_json(folder / "config.json")
-    if not config:
-        raise CheckpointError(f"hf:{name}: {folder} holds no config.json")
     files = [folder / "config.json", *_weight_files(folder), *(folder / name for name in hub.TOKENIZERS)]
     content = " ".join(_digest(path, *_signature(path)) for path in files if path.exists())
     source = hub.source(name)
-    return keep(source, hashlib.sha256(content.encode()).hexdigest(), lambda: _read(source, folder, config))
+    return keep(source, hashlib.sha256(content.encode()).hexdigest(), lambda: read(folder, source))
 
 
 def _signature(path: Path) -> tuple[int, int]:
@@ -70,8 +67,11 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / hub.INDEX, *(folder / name for name in names)]
 
 
-def _read(source: str, folder: Path, config: Config) -> Imported:
-    """The whole model: settings, weights and tokenizer, each checked against the others."""
+def read(folder: Path, source: str) -> Imported:
+    """A whole model: settings, weights and tokenizer, each checked against the others. Raises UserError, CheckpointError."""
+    config = hub.read_json(folder / "config.json")
+    if not config:
+        raise CheckpointError(f"{source}: {folder} holds no config.json")
     family = _family(source, config)
     tokenizer = published.read(folder)
     node = _node(source, family, config)

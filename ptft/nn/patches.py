@@ -87,10 +87,10 @@ class PatchEmbedding(nn.Module):
     def forward(self, values: Tensor, kept: Tensor | None = None) -> Tensor:
         """kept: indices [B, K] of the patches to embed; the others are not looked at."""
         patches, table = cut(values, self.patch), self.positions(grid_of(*values.shape[-2:], self.patch))
-        first, places = table[:CLS], table[CLS:].expand(len(values), -1, -1)
+        first, places = table[:CLS], table[CLS:].expand(values.shape[0], -1, -1)
         if kept is not None:
             patches, places = pick(patches, kept), pick(places, kept)
-        cls = (self.cls + first).expand(len(values), -1, -1)
+        cls = (self.cls + first).expand(values.shape[0], -1, -1)
         return self.dropout(torch.cat((cls, self.project(patches) + places), dim=1))
 
     def positions(self, grid: Grid) -> Tensor:

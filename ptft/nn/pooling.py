@@ -17,7 +17,7 @@ def last(features: Tensor, mask: Tensor | None) -> Tensor:
     """The features of the last real token."""
     if mask is None:
         return features[:, -1]
-    return features[torch.arange(len(features), device=features.device), mask.sum(1) - 1]
+    return features[torch.arange(features.shape[0], device=features.device), mask.sum(1) - 1]
 
 
 def maximum(features: Tensor, mask: Tensor | None) -> Tensor:

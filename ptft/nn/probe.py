@@ -142,7 +142,7 @@ class Probe:
     def features(self, model: nn.Module, rows: Any, limit: int | None) -> tuple[Tensor, Tensor]:
         """The pooled features [N, D] of rows as an evaluation sees them, and their labels [N]."""
         model.eval()
-        device = next(model.parameters()).device
+        device = next(model.parameters(), torch.empty(0)).device  # some models have nothing to train
         chosen = choose(len(rows), limit)
         features, labels = [], []
         for start in range(0, len(chosen), BATCH):

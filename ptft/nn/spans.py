@@ -114,7 +114,7 @@ def span_scores(scheme: Scheme) -> dict[str, Any]:
 
     precision, recall, f1: over all spans (micro), 0 where there is nothing to divide by, as in seqeval. f1_strict: only
     spans that are whole by the scheme. f1_macro: the mean over the types that occur. type_f1, type_precision,
-    type_recall: tables, not a number for types that do not occur.
+    type_recall: tables by type (`names`), not a number for types that do not occur.
     """
     from torchmetrics import Metric
 
@@ -134,7 +134,7 @@ def span_scores(scheme: Scheme) -> dict[str, Any]:
             return self.counts.double()
 
     strict = {"f1_strict": lambda counts: _f1(*counts[1].sum(1))} if chunked(scheme.labels) else {}
-    return parts(
+    scores = parts(
         SpanCounts(),
         f1=lambda counts: _f1(*counts[0].sum(1)),
         precision=lambda counts: _ratio(counts[0, 0].sum(), counts[0, 1].sum()),
@@ -145,6 +145,9 @@ def span_scores(scheme: Scheme) -> dict[str, Any]:
         type_precision=lambda counts: _of_types(counts, lambda right, guessed, true: _ratio(right, guessed)),
         type_recall=lambda counts: _of_types(counts, lambda right, guessed, true: _ratio(right, true)),
     )
+    for name in ("type_f1", "type_precision", "type_recall"):
+        scores[name].names = scheme.types
+    return scores
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ptft import metrics
 from ptft.canvas import tile
+from ptft.errors import UserError
 from ptft.nn.detection import Boxes, Detector
 from ptft.nn.drawing import outlined
 from ptft.objective import Batch, Example, Objective, Output
@@ -82,6 +83,9 @@ class Detect(Objective):
         kept = (score_threshold, nms_threshold, max_boxes)
         self.head = Detector(dims, strides, size, num_classes, width, convolutions, finest, *kept)
         self.collate = Collate(transform)
+
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        raise UserError("detection answers with lists of boxes, and an exported graph with one tensor: use format=safetensors")
 
     def forward(self, batch: Batch) -> Output:
         values = batch["inputs"]["values"]

@@ -27,7 +27,8 @@ class Collate:
 
     places [B, W]: the token that stands for each word, -1 where none does: its first one, or its last one in models that
     read from left to right, since only that has seen the whole word. target [B, W]: tags, where the examples have some.
-    Around a word that is `marked` stand `mark` tokens (2021.acl "entity markers", 1906.03158, 3).
+    Around a word that is `marked` stand `mark` tokens, as around the entities of 1906.03158 (3.2): they say where it is. (The
+    word itself once more behind the sentence, as in 1904.05255, could be any word of that form.)
     """
 
     layout: Layout
@@ -80,6 +81,10 @@ class Tag(Objective):
         nn.init.normal_(self.linear.weight, std=0.02)
         nn.init.zeros_(self.linear.bias)
         self.collate = Collate(Layout.of(model, tokenizer), "causal" in model.traits, tokenizer.sep_id)
+
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The logits [B, T, tags] of every token, were it the one that stands for its word."""
+        return self.linear(self.dropout(self.model(**inputs))).float()
 
     def forward(self, batch: Batch) -> Output:
         places, seen = batch["places"], batch["places"] != NONE

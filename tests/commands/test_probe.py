@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ptft.commands import evaluate
-from ptft.errors import DataError, UserError
 from ptft.records import read_json
 
 MODEL = ("model.width=4", "model.layers=[1,1,1,1]")
@@ -35,20 +33,21 @@ def joint_run(cli, images, tmp_path_factory):
 
 
 @pytest.fixture
-def probed(compose, tmp_path):
-    """The scores that a probe leaves: probed(run, protocol, split=, weights=, ...)."""
+def probed(cli, tmp_path):
+    """The scores that a probe leaves: probed(run, protocol, "split=valid", "weights=initial", ...)."""
 
-    def run(ckpt, protocol, split="test", weights="trained", pooling=None, **changes):
-        config = compose("evaluate", f"ckpt={ckpt}", f"split={split}", f"run={tmp_path / 'out'}")
-        evaluate.main({**config, "protocol": protocol, "weights": weights, "pooling": pooling, **changes})
-        return read_json(tmp_path / "out" / "scores.json")[split]
+    def run(ckpt, protocol, *words):
+        answer = cli("evaluate", f"ckpt={ckpt}", f"protocol={protocol}", f"run={tmp_path / 'out'}", *words)
+        assert answer.code == 0, answer.err
+        (found,) = read_json(tmp_path / "out" / "scores.json").values()
+        return found
 
     return run
 
 
 def test_the_probe_beside_training_and_the_one_afterwards_say_the_same(joint_run, probed):
     online = read_json(joint_run / "scores.json")["valid"]["knn_accuracy"]
-    assert probed(joint_run, "knn", "valid")["knn_accuracy"] == pytest.approx(online, abs=1e-6)
+    assert probed(joint_run, "knn", "split=valid")["knn_accuracy"] == pytest.approx(online, abs=1e-6)
 
 
 def test_protocols_stand_side_by_side_in_the_scores_and_features_in_a_map(joint_run, probed, tmp_path):
@@ -62,23 +61,18 @@ def test_protocols_stand_side_by_side_in_the_scores_and_features_in_a_map(joint_
 def test_what_was_trained_does_not_touch_the_initial_weights(joint_run, probed, train, images, tmp_path):
     still = ("optimizer.lr=0.0", "trainer.steps=1", "preset=smoke")
     same = train(tmp_path / "still", "pretrain", "objective=simsiam", *images, *MODEL, *still)
-    initial = probed(joint_run, "linear", weights="initial", seed=17)
-    for left, right in zip(initial.values(), probed(same, "linear", weights="initial").values(), strict=True):
-        assert left == right
+    initial = probed(joint_run, "linear", "weights=initial", "seed=17")
+    assert probed(same, "linear", "weights=initial") == initial
 
 
 @pytest.mark.parametrize("protocol", ["knn", "linear"])
-def test_models_of_text_are_probed_too(protocol, mlm_run, data, compose):
-    config = compose("evaluate", f"ckpt={mlm_run}", *data.classes, "split=valid")
-    score, value = evaluate.main({**config, "protocol": protocol, "weights": "trained", "pooling": "mean"})
-    assert score == f"{protocol}_accuracy"
-    assert 0 <= value <= 1
+def test_models_of_text_are_probed_too(protocol, mlm_run, data, probed):
+    found = probed(mlm_run, protocol, *data.classes, "split=valid")
+    assert 0 <= found[f"{protocol}_accuracy"] <= 1
 
 
-def test_data_without_labels_and_splits_that_are_not_there_are_refused(mlm_run, joint_run, compose, probed):
-    config = compose("evaluate", f"ckpt={mlm_run}", "split=valid")
-    with pytest.raises(UserError, match="class"):
-        evaluate.main({**config, "protocol": "knn", "weights": "trained", "pooling": None})
-    with pytest.raises(DataError, match="no such split"):
-        config = compose("evaluate", f"ckpt={joint_run}", "dataset.test_fraction=0.0")
-        evaluate.main({**config, "protocol": "knn", "weights": "trained", "pooling": None})
+def test_data_without_labels_and_splits_that_are_not_there_are_refused(mlm_run, joint_run, cli):
+    answer = cli("evaluate", f"ckpt={mlm_run}", "protocol=knn", "split=valid")
+    assert answer.code == 2 and "class" in answer.complaint
+    answer = cli("evaluate", f"ckpt={joint_run}", "protocol=knn", "dataset.test_fraction=0.0")
+    assert answer.code == 3 and "no such split" in answer.complaint

@@ -1,9 +1,8 @@
-"""Supervised contrast sees classes; triplets see anchors, positives and negatives."""
+"""Supervised contrast knows the class of every view."""
 
-import pytest
 import torch
 
-from ptft.nn.contrast import hardest_triplets, supervised_contrast
+from ptft.nn.contrast import supervised_contrast
 
 
 def embeddings(objective, batch):
@@ -16,37 +15,3 @@ def test_supervised_contrast_knows_the_class_of_both_views(make_joint, pictured,
     assert batch["target"].tolist() == [0, 1, 2, 3] * 2
     expected = supervised_contrast(torch.cat(embeddings(objective, batch)), batch["target"].repeat(2), 0.1)
     torch.testing.assert_close(objective(batch).loss, 8 * expected, rtol=1e-4, atol=1e-4)
-
-
-def test_triplets_are_mined_among_both_views(make_joint, pictured, learning):
-    objective = make_joint("triplet", margin=0.4).eval()
-    batch = objective.collate(pictured(8), learning(8))
-    losses = hardest_triplets(torch.cat(embeddings(objective, batch)), batch["target"].repeat(2), 0.4)
-    torch.testing.assert_close(objective(batch).loss, 8 * losses.mean(), rtol=1e-4, atol=1e-4)
-
-
-def test_triplets_that_examples_name_are_taken_as_they_are(make_joint, pictured, learning):
-    objective = make_joint("triplet", margin=0.4).eval()
-    images = [example["image"] for example in pictured(12)]
-    named = [{"image": images[n], "positive": images[n + 4], "negative": images[n + 1]} for n in range(4)]
-    batch = objective.collate(named, learning(4))
-    anchor, positive, negative = (torch.nn.functional.normalize(each, dim=-1) for each in embeddings(objective, batch))
-    distances = [(anchor - other).square().sum(1) for other in (positive, negative)]
-    expected = (distances[0] - distances[1] + 0.4).clamp(min=0).sum()
-    torch.testing.assert_close(objective(batch).loss, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_anchor_and_positive_are_not_augmented_alike(make_joint, pictured, learning):
-    image = pictured(1)[0]["image"]
-    batch = make_joint("triplet").collate([{"image": image, "positive": image, "negative": image}] * 2, learning(2))
-    assert not torch.equal(batch["views"][0], batch["views"][1])
-    assert not torch.equal(batch["views"][1], batch["views"][2])
-
-
-@pytest.mark.parametrize("mining", ["hardest", "all"])
-def test_one_class_alone_costs_nothing(mining, make_joint, pictured, learning):
-    objective = make_joint("triplet", mining=mining).train()
-    alone = [{**example, "label": 0} for example in pictured(4)]
-    output = objective(objective.collate(alone, learning(4)))
-    output.loss.backward()
-    assert output.loss == 0

@@ -1,0 +1,136 @@
+"""`ptft export ckpt=RUN format=FORMAT output=PLACE`: a trained model for other programs, proven equal before it is kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from ptft import build
+from ptft.checkpoint import read_asset, read_config
+from ptft.errors import MachineError, UserError
+from ptft.huggingface import proving, writing
+from ptft.logs import Console
+from ptft.manifest import GROUPS, read_manifest
+from ptft.objective import heads
+from ptft.portable import RandomTexts, RandomValues, difference, save_graph, save_onnx, traced
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of an export: the largest difference from the model's answers, how it was read back, what was left out."""
+
+    difference: float
+    read: str
+    left: list[str] = field(default_factory=list)
+
+
+def main(config: dict) -> None:
+    """Write `output` in the wanted format and print how far its answers are from the model's. Raises MachineError if far."""
+    place = Path(config["output"]).expanduser()
+    write, ending = FORMATS[config["format"]]
+    if place.exists():
+        raise UserError(f"output={place} exists already; give a new name")
+    if ending and place.suffix != ending:
+        raise UserError(f"output={place}: format={config['format']} writes one file, NAME{ending}")
+    stage = build.stage(config, prepare=False)
+    stage.objective.to("cpu").eval()
+    with _beside(place) as scratch:
+        written = write(stage, scratch / place.name)
+        if not written.difference <= TOLERANCE:
+            raise MachineError(
+                f"format={config['format']}: {written.read}, it differs from the model by {written.difference:.1e}, "
+                f"more than {TOLERANCE:.0e}: nothing is kept"
+            )
+        for path in scratch.iterdir():
+            os.rename(path, place.parent / path.name)
+    console = Console(0)
+    told = {"ckpt": config["ckpt"], "format": config["format"], "output": str(place)}
+    console.summary({**told, "difference": f"{written.difference:.1e} at most on random inputs, {written.read}"})
+    if written.left:
+        console.note(f"{config['format']} has no place for the head: {', '.join(written.left)} left out")
+
+
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """A folder to write in, from which a rename puts things in place."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=place.parent) as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        raise MachineError(f"output={place}: {error.strerror or error}") from error
+
+
+def _random(stage: build.Stage) -> RandomTexts | RandomValues:
+    """Inputs like those the model reads."""
+    if stage.tokenizer:
+        return RandomTexts(stage.model, stage.tokenizer.vocab_size)
+    if stage.transform:
+        return RandomValues([stage.transform.channels, *stage.transform.size])
+    return RandomValues(json.loads(read_asset(stage.source, "data.json"))["facts"]["input_shape"])
+
+
+def _assets(stage: build.Stage) -> dict[str, bytes]:
+    """What tells how to make inputs and read answers: configuration, tokenizer, labels."""
+    names = [name.partition("/")[2] for name in read_manifest(stage.source)["files"] if name.startswith("assets/")]
+    return {"config.yaml": read_config(stage.source).encode(), **{name: read_asset(stage.source, name) for name in names}}
+
+
+def safetensors(stage: build.Stage, folder: Path) -> Written:
+    """Plain weights under their own names, those of the head apart, beside configuration, tokenizer and labels."""
+    folder.mkdir()
+    for name, content in _assets(stage).items():
+        (folder / name).write_bytes(content)
+    for group, tensors in (("model", stage.model.state_dict()), ("objective", heads(stage.objective))):
+        if tensors:
+            save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / GROUPS[group])
+    again = copy.deepcopy(stage.objective)
+    state = {f"model.{name}": tensor for name, tensor in load_file(folder / GROUPS["model"]).items()}
+    if heads(stage.objective):
+        state |= load_file(folder / GROUPS["objective"])
+    again.load_state_dict(state)
+    before, after = (lambda inputs, model=model: model(**inputs) for model in (stage.model, again.model))
+    return Written(difference(after, before, _random(stage)), "read back")
+
+
+def hf(stage: build.Stage, folder: Path) -> Written:
+    """A folder that Hugging Face's AutoModel and AutoTokenizer load."""
+    writing.family_of(stage.config["model"])
+    folder.mkdir()
+    left = writing.write(folder, stage.config["model"], stage.objective, stage.tokenizer)
+    run, with_head, read = proving.reader(folder)
+    answer = stage.objective.answer if with_head else lambda inputs: stage.model(**inputs)
+    return Written(difference(run, answer, _random(stage)), read, left)
+
+
+def torch_export(stage: build.Stage, path: Path) -> Written:
+    """The whole as torch.export's graph, for batches and texts of any length, with tokenizer and labels in the file."""
+    random = _random(stage)
+    run = save_graph(traced(stage.objective, random), path, _assets(stage))
+    return Written(difference(run, stage.objective.answer, random), "run from the file")
+
+
+def onnx(stage: build.Stage, path: Path) -> Written:
+    """The whole as an ONNX graph, for batches and texts of any length."""
+    random = _random(stage)
+    run = save_onnx(traced(stage.objective, random), path, random.shapes())
+    return Written(difference(run, stage.objective.answer, random), "run from the file")
+
+
+# the ending of a format that is one file; the others are a folder
+FORMATS: dict[str, tuple[Callable[[build.Stage, Path], Written], str]] = {
+    "safetensors": (safetensors, ""),
+    "hf": (hf, ""),
+    "torch_export": (torch_export, ".pt2"),
+    "onnx": (onnx, ".onnx"),
+}

@@ -1,0 +1,137 @@
+"""`ptft export`: what other programs get answers as the run does."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ptft import build, portable
+from ptft.commands import export
+from ptft.locate import locate
+
+IMAGES = ("ckpt=null", "dataset=digits", "preset=smoke", "trainer.train_rows=64", "trainer.steps=1", "device=cpu")
+RUNS = {
+    "resnet": ("finetune", *IMAGES, "model=resnet_small", "model.width=4", "model.layers=[1,1,1,1]"),
+    "vit": ("finetune", *IMAGES, "model=vit", "model.dim=16", "model.layers=1", "model.heads=2", "model.hidden=32"),
+    "table": ("finetune", "ckpt=null", "dataset=breast_cancer", "model=mlp", "preset=smoke", "trainer.steps=1", "device=cpu"),
+}
+FILES = [("torch_export", ".pt2")]
+# takes packages that ptft does without
+FILES += [pytest.param("onnx", ".onnx", marks=pytest.mark.slow)] if find_spec("onnx") and find_spec("onnxscript") else []
+
+
+@pytest.fixture(scope="module")
+def runs(cli, mlm_run, clm_run, data, tmp_path_factory):
+    """Runs of each modality, made when first asked for: runs("vit")."""
+    made = {"mlm": mlm_run, "clm": clm_run}
+    words = RUNS | {"texts": ("finetune", f"ckpt={mlm_run}", *data.classes, "preset=smoke", "trainer.steps=1", "device=cpu")}
+
+    def run(name: str):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / "run"
+            answer = cli(*words[name], f"run={made[name]}")
+            assert answer.code == 0, answer.err
+        return made[name]
+
+    return run
+
+
+@pytest.fixture
+def objective(compose):
+    """The objective of a run as `ptft evaluate` builds it."""
+    return lambda run: build.stage(compose("evaluate", f"ckpt={run}", "device=cpu"), prepare=False).objective.eval()
+
+
+QUICK, SLOW = ("texts", "vit"), ("mlm", "clm", "resnet", "table")
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(("kind", "ending"), FILES)
+def test_a_graph_answers_as_the_run_does(kind, ending, name, cli, runs, tmp_path):
+    answer = cli("export", f"ckpt={runs(name)}", f"format={kind}", f"output={tmp_path / 'out' / f'graph{ending}'}")
+    assert answer.code == 0, answer.err
+    assert "at most on random inputs, run from the file" in answer.out
+    assert (tmp_path / "out" / f"graph{ending}").exists()
+    assert not list(tmp_path.glob("out/.tmp-*"))
+
+
+def test_a_graph_needs_nothing_of_ptft_and_says_what_its_numbers_mean(cli, runs, objective, tmp_path):
+    file = tmp_path / "graph.pt2"
+    assert cli("export", f"ckpt={runs('texts')}", "format=torch_export", f"output={file}").code == 0
+    beside = {"tokenizer.json": "", "data.json": "", "config.yaml": ""}
+    graph = torch.export.load(file, extra_files=beside).module()
+    task = objective(runs("texts"))
+    for batch, length in ((1, 1), (4, 9), (2, 60)):
+        tokens, mask = torch.randint(6, 200, (batch, length)), torch.ones(batch, length, dtype=torch.bool)
+        torch.testing.assert_close(graph(tokens, mask), task.answer({"tokens": tokens, "mask": mask}), atol=1e-5, rtol=0)
+    assert json.loads(beside["data.json"])["facts"]["labels"] == ["big", "old", "red", "small"]
+    assert beside["tokenizer.json"].encode() == (locate(str(runs("texts"))) / "assets" / "tokenizer.json").read_bytes()
+
+
+def test_plain_weights_lie_beside_what_explains_them(cli, runs, tmp_path):
+    answer = cli("export", f"ckpt={runs('texts')}", f"output={tmp_path / 'plain'}")
+    assert answer.code == 0, answer.err
+    checkpoint = locate(str(runs("texts")))
+    for name in ("model.safetensors", "objective.safetensors"):
+        saved, written = load_file(checkpoint / name), load_file(tmp_path / "plain" / name)
+        assert saved.keys() == written.keys()
+        assert all(torch.equal(saved[key], written[key]) for key in saved)
+    assert (tmp_path / "plain" / "config.yaml").read_text() == (checkpoint / "config.yaml").read_text()
+    assert {"tokenizer.json", "data.json"} <= {path.name for path in (tmp_path / "plain").iterdir()}
+
+
+def test_what_hugging_face_gets_can_be_taken_back(cli, train, data, tmp_path):
+    bert = ("model=bert_tiny", "model.dim=16", "model.layers=1", "model.heads=2", "model.hidden=32", "model.max_length=64")
+    words = ("tokenizer=byte", "preset=smoke", "trainer.steps=1", "device=cpu")
+    run = train(tmp_path / "run", "pretrain", *bert, *words, *data.text)
+    answer = cli("export", f"ckpt={run}", "format=hf", f"output={tmp_path / 'bert'}")
+    assert answer.code == 0, answer.err
+    assert "read by transformers" in answer.out
+    before, after = (cli("evaluate", f"ckpt={ckpt}", *data.text, "split=valid") for ckpt in (run, f"hf:{tmp_path / 'bert'}"))
+    assert after.code == 0, after.err
+    assert [line for line in after.out.splitlines() if "loss" in line] == [
+        line for line in before.out.splitlines() if "loss" in line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("format=hf",), 2, "model.positions=rotary (only learned)"),
+        (("format=torch_export",), 2, "NAME.pt2"),
+        (("format=onx",), 2, "format: expected safetensors, hf, torch_export or onnx, found 'onx'"),
+        (("output=.",), 2, "exists already"),
+        (("output=",), 2, "output"),
+        (("output=/proc/none/at",), 6, "/proc/none"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(words, code, told, cli, mlm_run, tmp_path):
+    answer = cli("export", f"ckpt={mlm_run}", f"output={tmp_path / 'out'}", *words)
+    assert answer.code == code
+    assert told in answer.complaint
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_images_is_none_of_hugging_faces(cli, runs, tmp_path):
+    answer = cli("export", f"ckpt={runs('resnet')}", "format=hf", f"output={tmp_path / 'out'}")
+    assert answer.code == 2
+    assert "ResNet is none of Hugging Face's" in answer.complaint
+
+
+def test_an_answer_that_differs_is_an_error_and_nothing_is_kept(cli, mlm_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "difference", lambda *_: 2e-4)
+    answer = cli("export", f"ckpt={mlm_run}", f"output={tmp_path / 'out'}")
+    assert answer.code == 6
+    assert "read back, it differs from the model by 2.0e-04, more than 1e-04: nothing is kept" in answer.complaint
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_without_its_packages_is_refused_with_what_to_install(cli, mlm_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "find_spec", lambda name: None)
+    answer = cli("export", f"ckpt={mlm_run}", "format=onnx", f"output={tmp_path / 'out.onnx'}")
+    assert answer.code == 6
+    assert "format=onnx needs onnx and onnxscript" in answer.complaint

@@ -1,0 +1,300 @@
+"""Published models against the library that published them."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ptft import build
+from ptft.errors import CheckpointError, MachineError, UserError
+from ptft.huggingface import reading
+from ptft.locate import locate, saved_config
+from ptft.logs import Console
+from ptft.nn.text import Layout
+from ptft.records import lineage, read_json
+
+TEXTS = ["the big cat", "An old dog hid; 12 ants sat!", "it"]
+PAIRS = ["who sat?", "a", "a small cow on the hilltop, naïvely"]
+BIDIRECTIONAL = ("bert", "roberta", "distilbert")
+QUICK = ("preset=smoke", "trainer.steps=1", "device=cpu", "dataset.max_length=32")
+
+
+@pytest.fixture
+def stage(compose, data):
+    """A published model as our commands build it, in eval mode: stage(folder, "objective=mlm")."""
+
+    def make(folder, *words):
+        command = ("pretrain", *words, *data.text) if words else ("finetune", *data.classes)
+        found = build.stage(compose(*command, f"ckpt=hf:{folder}", "device=cpu"))
+        found.objective.eval()
+        return found
+
+    return make
+
+
+def ours(stage, texts=TEXTS, pairs=None) -> dict:
+    """Our own input for texts or pairs of them."""
+    rows = [{"tokens": tokens} for tokens in stage.tokenizer.encode(texts)]
+    for row, tokens in zip(rows, stage.tokenizer.encode(pairs or []), strict=False):
+        row["pair"] = tokens
+    return Layout.of(stage.model, stage.tokenizer).inputs(rows)
+
+
+def assert_close(found, expected, mask) -> None:
+    mask = mask.bool()
+    torch.testing.assert_close(found[mask], expected[mask], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("pairs", [None, PAIRS], ids=["texts", "pairs"])
+@pytest.mark.parametrize("kind", BIDIRECTIONAL)
+def test_texts_and_pairs_become_the_same_tokens_and_the_same_features(kind, pairs, publish, stage):
+    folder, network, tokenizer = publish(kind)
+    found = stage(folder)
+    theirs = tokenizer(TEXTS, pairs, padding=True, return_tensors="pt", return_token_type_ids=kind == "bert")
+    inputs = ours(found, pairs=pairs)
+    assert torch.equal(inputs["tokens"], theirs["input_ids"])
+    assert torch.equal(inputs["mask"], theirs["attention_mask"].bool())
+    with torch.no_grad():
+        assert_close(found.model(**inputs), network(**theirs).last_hidden_state, theirs["attention_mask"])
+    assert found.landed.share == 1
+
+
+@pytest.mark.parametrize("kind", BIDIRECTIONAL)
+def test_the_head_that_guesses_masked_words_goes_on(kind, publish, stage):
+    folder, network, tokenizer = publish(kind, "ForMaskedLM")
+    found = stage(folder, "objective=mlm")
+    theirs = tokenizer(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False)
+    inputs = {"tokens": theirs["input_ids"], "mask": theirs["attention_mask"].bool()}
+    with torch.no_grad():
+        assert_close(found.objective.answer(inputs), network(**theirs).logits, theirs["attention_mask"])
+    assert found.tokenizer.token(found.tokenizer.mask_id) == tokenizer.mask_token
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_gpt2_predicts_the_same_next_tokens(tie, publish, stage):
+    folder, network, tokenizer = publish("gpt2", "LMHeadModel", tie_word_embeddings=tie)
+    words = ("objective=clm", *(() if tie else ("objective.tie=false",)))
+    found = stage(folder, *words)
+    theirs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    assert [ids.tolist() for ids in found.tokenizer.encode(TEXTS)] == tokenizer(TEXTS)["input_ids"]
+    inputs = {"tokens": theirs["input_ids"], "mask": theirs["attention_mask"].bool()}
+    with torch.no_grad():
+        assert_close(found.objective.answer(inputs), network(**theirs).logits, theirs["attention_mask"])
+    assert found.tokenizer.eos_id == network.config.eos_token_id
+    assert saved_config(locate(f"hf:{folder}"))["objective"]["tie"] is tie
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "relu"])
+def test_other_activations_are_read(activation, publish, stage):
+    folder, network, tokenizer = publish("bert", hidden_act=activation)
+    theirs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    found = stage(folder)
+    with torch.no_grad():
+        assert_close(found.model(**ours(found)), network(**theirs).last_hidden_state, theirs["attention_mask"])
+
+
+def test_shards_half_precision_old_names_and_rows_beyond_the_vocabulary_change_nothing(publish, stage):
+    folder, network, tokenizer = publish("bert", "ForMaskedLM", rows=9)
+    state = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor.half()
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    (folder / "model.safetensors").unlink()
+    places = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(state)}
+    for file in set(places.values()):
+        save_file({name: state[name] for name in places if places[name] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    found = stage(folder, "objective=mlm")
+    size = found.tokenizer.vocab_size
+    assert size == len(tokenizer)
+    theirs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = network.half().float()(**theirs).logits[..., :size]
+        assert_close(found.objective.answer(ours(found)), expected, theirs["attention_mask"])
+
+
+def test_everything_else_a_run_needs_comes_along(publish, train, data, cli, tmp_path):
+    folder, *_ = publish("bert", "ForSequenceClassification")
+    said = io.StringIO()
+    words = f"ckpt=hf:{folder}", *data.classes, *QUICK
+    run = train(tmp_path / "run", "finetune", *words, console=Console(0, stream=said))
+    parent = read_json(run / "run.json")["parent"]
+    assert parent["path"] == f"hf:{folder}"
+    assert lineage(run)[0]["missing"] == "made elsewhere"
+    assert f"from hf:{folder}: " in said.getvalue()
+    assert "ptft has no place for classifier, pooler.dense: left out" in said.getvalue()
+    answer = cli("evaluate", f"ckpt={run}")
+    assert answer.code == 0, answer.err
+
+
+def test_masked_words_are_guessed_on_from_where_the_published_model_stood(publish, train, data, tmp_path):
+    folder, *_ = publish("roberta", "ForMaskedLM")
+    run = train(tmp_path / "run", "pretrain", f"ckpt=hf:{folder}", "objective=mlm", *data.text, *QUICK, "optimizer.lr=1e-30")
+    heads = [load_file(place / "objective.safetensors") for place in (locate(str(run)), locate(f"hf:{folder}"))]
+    assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[1])
+
+
+def test_gpt2_writes_as_it_comes_and_after_it_was_taught(publish, train, data, cli, tmp_path):
+    folder, network, tokenizer = publish("gpt2", "LMHeadModel")
+    written = cli("generate", f"ckpt=hf:{folder}", "prompt=the big", "max_tokens=8", "temperature=0")
+    assert written.code == 0, written.err
+    expected = network.generate(**tokenizer("the big", return_tensors="pt"), max_new_tokens=8, do_sample=False)
+    assert written.out == tokenizer.decode(expected[0], skip_special_tokens=True) + "\n"
+    taught = train(tmp_path / "run", "finetune", f"ckpt=hf:{folder}", "task=generate", *data.pairs, *QUICK)
+    assert cli("generate", f"ckpt={taught}", "prompt=the big", "max_tokens=3").code == 0
+
+
+def test_what_is_asked_twice_is_converted_once_and_anew_when_a_file_changes(publish):
+    folder, *_ = publish("bert")
+    first = locate(f"hf:{folder}")
+    before = (first / "manifest.json").stat().st_mtime_ns
+    assert locate(f"hf:{folder}/") == first
+    assert (first / "manifest.json").stat().st_mtime_ns == before
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.3}))
+    assert saved_config(locate(f"hf:{folder}"))["model"]["dropout"] == 0.3
+
+
+def rewrite(folder, **changes) -> None:
+    """Change config.json; None removes a key."""
+    config = json.loads((folder / "config.json").read_text()) | changes
+    kept = {name: value for name, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_type": "t5"}, "model_type=t5 is none that ptft reads; choose from: bert, "),
+        ({"model_type": "bart"}, "did you mean 'bert'"),
+        ({"model_type": "roberta", "pad_token_id": 1}, "position.weight is"),
+        ({"hidden_act": "silu"}, "the activation silu"),
+        ({"is_decoder": True}, "is_decoder=true in config.json; ptft reads false only"),
+        ({"position_embedding_type": "relative_key"}, 'position_embedding_type="relative_key"'),
+        ({"hidden_size": None}, "a whole number as hidden_size"),
+        ({"hidden_size": "32"}, "a whole number as hidden_size"),
+        ({"num_hidden_layers": 10**9}, "says 1000000000 layers, and the weights have 2"),
+        ({"hidden_size": 64}, "32] in the weights and ["),
+        ({"num_attention_heads": 0}, "describes no model"),
+        ({"num_attention_heads": 5}, "describes no model"),
+        ({"layer_norm_eps": "small"}, "describes no model: model.eps: expected a number"),
+        ({"type_vocab_size": "two"}, "odd shapes"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused_in_one_line(changes, told, publish):
+    folder, *_ = publish("bert")
+    if "pad_token_id" in changes:
+        changes = changes | {"max_position_embeddings": 70}
+    rewrite(folder, **changes)
+    with pytest.raises(UserError) as refusal:
+        locate(f"hf:{folder}")
+    assert told in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+    assert str(folder) in str(refusal.value)
+
+
+def drop(state: dict) -> None:
+    del state["embeddings.word_embeddings.weight"]
+
+
+def add(state: dict) -> None:
+    state["encoder.layer.0.attention.self.distance_embedding.weight"] = torch.zeros(3, 8)
+
+
+def cut(state: dict) -> None:
+    state["embeddings.word_embeddings.weight"] = state["embeddings.word_embeddings.weight"][:20].clone()
+
+
+def poison(state: dict) -> None:
+    state["embeddings.LayerNorm.bias"][3] = float("nan")
+
+
+def bend(state: dict) -> None:
+    state["embeddings.position_embeddings.weight"] = torch.tensor(1.0)
+
+
+def narrow(state: dict) -> None:
+    state["encoder.layer.1.attention.self.key.weight"] = torch.zeros(32, 8)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (drop, "lack embeddings.word_embeddings.weight"),
+        (add, "which ptft's model has not"),
+        (cut, "and the weights know 20"),
+        (poison, "not all finite"),
+        (bend, "odd shapes"),
+        (narrow, "odd shapes"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_model_are_refused_in_one_line(damage, told, publish):
+    folder, *_ = publish("bert")
+    state = load_file(folder / "model.safetensors")
+    damage(state)
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=told) as refusal:
+        locate(f"hf:{folder}")
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_files_that_are_missing_damaged_or_pickled_are_refused_by_name(publish):
+    folder, *_ = publish("bert")
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(CheckpointError, match="not a valid safetensors file"):
+        locate(f"hf:{folder}")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="only pytorch_model.bin, and pickles are not read"):
+        locate(f"hf:{folder}")
+    index = {"weight_map": {"a": "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"names \.\./model.safetensors, which is not there"):
+        locate(f"hf:{folder}")
+
+
+def test_a_folder_without_settings_or_vocabulary_is_refused_by_name(publish):
+    folder, *_ = publish("bert")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match="holds no vocabulary; expected tokenizer.json, vocab.txt, or vocab.json"):
+        locate(f"hf:{folder}")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json: Expecting property name"):
+        locate(f"hf:{folder}")
+    (folder / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        locate(f"hf:{folder}")
+
+
+def test_a_name_that_is_no_folder_is_asked_of_the_hub(publish, monkeypatch, tmp_path):
+    folder, *_ = publish("bert")
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append(name)
+        if name == "nobody/nothing":
+            raise OSError("Name or service not known\nand more")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    found = locate("hf:somebody/bert-nano")
+    assert asked == ["somebody/bert-nano"]
+    assert saved_config(found)["tokenizer"]["path"] == "somebody/bert-nano"
+    with pytest.raises(MachineError, match="hf:nobody/nothing is no folder here, .* Name or service not known$"):
+        locate("hf:nobody/nothing")
+    with pytest.raises(UserError, match="no such folder"):
+        locate(f"hf:{tmp_path}/none")
+    with pytest.raises(UserError, match="is a file"):
+        locate(f"hf:{folder}/config.json")
+
+
+def test_every_family_names_every_weight_of_our_model(publish, stage):
+    for kind in BIDIRECTIONAL:
+        folder, *_ = publish(kind)
+        model = stage(folder).model
+        names = reading.FAMILIES[kind].names(2)
+        assert set(names) == set(model.state_dict())

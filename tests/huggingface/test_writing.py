@@ -1,0 +1,150 @@
+"""What is written, as Hugging Face's own library reads it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+
+from ptft.errors import UserError
+from ptft.huggingface import proving, reading, writing
+from ptft.nn.text import Layout
+from ptft.objectives.clm import CLM
+from ptft.objectives.mlm import MLM
+from ptft.portable import RandomTexts, difference
+from ptft.tasks.classify import Classify
+
+BERT = {"positions": "learned", "norm": "post", "eps": 1e-12, "local_heads": None}
+GPT = {"positions": "learned", "activation": "gelu_tanh", "local_heads": None}
+TEXTS, PAIRS = ["To be, or not", "to suffer"], ["the slings", "that is the question"]
+
+
+@pytest.fixture
+def bert(make_transformer, settings):
+    """A bidirectional model with random biases, and its settings."""
+    return lambda **changes: _filled(make_transformer, settings("transformer"), "transformer.Transformer", BERT | changes)
+
+
+@pytest.fixture
+def gpt(make_gpt, settings):
+    return lambda **changes: _filled(make_gpt, settings("gpt"), "gpt.GPT", GPT | changes)
+
+
+def _filled(make, settings: dict, target: str, changes: dict):
+    model = make(**changes)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    sizes = {"dim": 32, "layers": 2, "heads": 4, "hidden": 64, "max_length": 32, "dropout": 0.0}
+    return model, {"_target_": f"ptft.models.{target}", **settings, **sizes, **changes}
+
+
+@pytest.fixture
+def masked(tokenizer):
+    shares = {"mask_prob": 0.15, "mask_share": 0.8, "random_share": 0.1, "whole_word": False}
+
+    def make(model):
+        objective = MLM(model, tokenizer, **shares).eval()
+        torch.nn.init.normal_(objective.bias)
+        return objective
+
+    return make
+
+
+def loaded(folder, kind: str):
+    found, report = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
+    assert not [name for name in report["missing_keys"] if "pooler" not in name]
+    assert not report["mismatched_keys"]
+    return found.eval()
+
+
+def theirs(network, inputs) -> torch.Tensor:
+    segments = {"token_type_ids": inputs["segments"]} if "segments" in inputs else {}
+    return network(input_ids=inputs["tokens"], attention_mask=inputs["mask"].long(), **segments)
+
+
+@pytest.mark.parametrize("changes", [{"segments": 2}, {"segments": 0}, {"segments": 1, "activation": "relu"}], ids=str)
+def test_a_bidirectional_model_is_a_bert_to_auto_model(changes, bert, masked, tokenizer, tmp_path):
+    model, node = bert(**changes)
+    left = writing.write(tmp_path, node, masked(model), tokenizer)
+    network = loaded(tmp_path, "AutoModel")
+    random = RandomTexts(model, tokenizer.vocab_size)
+    gap = difference(lambda inputs: theirs(network, inputs).last_hidden_state, lambda inputs: model(**inputs), random)
+    assert gap < 1e-4
+    assert bool(left) is ("activation" in changes)  # theirs has the model's activation in the head as well
+
+
+def test_the_head_that_guesses_masked_words_goes_along(bert, masked, tokenizer, tmp_path):
+    model, node = bert(segments=2)
+    objective = masked(model)
+    assert writing.write(tmp_path, node, objective, tokenizer) == []
+    network = loaded(tmp_path, "AutoModelForMaskedLM")
+    random = RandomTexts(model, tokenizer.vocab_size)
+    assert difference(lambda inputs: theirs(network, inputs).logits, objective.answer, random) < 1e-4
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_a_causal_model_is_a_gpt2_that_goes_on_writing(tie, gpt, tokenizer, tmp_path):
+    model, node = gpt()
+    objective = CLM(model, tokenizer, tie=tie, document_aware=False).eval()
+    assert writing.write(tmp_path, node, objective, tokenizer) == []
+    network = loaded(tmp_path, "AutoModelForCausalLM")
+    random = RandomTexts(model, tokenizer.vocab_size)
+    assert difference(lambda inputs: theirs(network, inputs).logits, objective.answer, random) < 1e-4
+    assert loaded(tmp_path, "AutoModel").config.eos_token_id == tokenizer.eos_id
+
+
+def test_a_head_that_theirs_has_not_is_left_out_by_name(bert, tokenizer, tmp_path):
+    model, node = bert()
+    task = Classify(model, 2, ["a", "b"], "mean", 0.0, 0.0, 0.0, 0.0, None, tokenizer)
+    assert writing.write(tmp_path, node, task, tokenizer) == ["head.linear.bias", "head.linear.weight"]
+    loaded(tmp_path, "AutoModel")
+
+
+def test_auto_tokenizer_makes_the_input_that_our_layout_makes(bert, masked, tokenizer, tmp_path):
+    model, node = bert(segments=2)
+    writing.write(tmp_path, node, masked(model), tokenizer)
+    found = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    rows = [{"tokens": a, "pair": b} for a, b in zip(tokenizer.encode(TEXTS), tokenizer.encode(PAIRS), strict=True)]
+    made, given = Layout.of(model, tokenizer).inputs(rows), found(TEXTS, PAIRS, padding=True, return_tensors="pt")
+    assert torch.equal(made["tokens"], given["input_ids"])
+    assert torch.equal(made["mask"], given["attention_mask"].bool())
+    real = made["mask"]
+    assert torch.equal(made["segments"][real], given["token_type_ids"][real])
+    assert found.model_max_length == 32
+    assert (found.pad_token, found.mask_token, found.eos_token) == ("[PAD]", "[MASK]", "[EOS]")
+    assert found.decode(found("To be").input_ids, skip_special_tokens=True) == "To be"
+
+
+def test_a_published_model_comes_back_as_it_was(publish, tmp_path):
+    folder, network, tokenizer = publish("bert", "ForMaskedLM")
+    found = reading.read(folder, "hf:x")
+    run = proving._ours(folder)
+    inputs = {"tokens": torch.tensor([[2, 9, 8, 3]]), "mask": torch.ones(1, 4, dtype=torch.bool)}
+    torch.testing.assert_close(run(inputs), network.bert(inputs["tokens"]).last_hidden_state, atol=1e-4, rtol=0)
+    assert found.heads.keys() == {"dense.weight", "dense.bias", "norm.weight", "norm.bias", "bias"}
+
+
+def test_without_the_library_a_folder_is_read_back_by_ptft(gpt, tokenizer, tmp_path, monkeypatch):
+    model, node = gpt()
+    writing.write(tmp_path, node, CLM(model, tokenizer, tie=True, document_aware=False), tokenizer)
+    monkeypatch.setattr(proving, "find_spec", lambda name: None)
+    run, with_head, told = proving.reader(tmp_path)
+    assert (with_head, told) == (False, "read back by ptft")
+    assert difference(run, lambda inputs: model(**inputs), RandomTexts(model, tokenizer.vocab_size)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"positions": "rotary"}, r"bert has no model.positions=rotary \(only learned\)"),
+        ({"norm": "pre"}, r"model.norm=pre \(only post\)"),
+        ({"bias": False}, r"model.bias=false \(only true\)"),
+        ({"activation": "swiglu"}, r"model.activation=swiglu \(only relu, "),
+        ({"_target_": "ptft.models.resnet.ResNet"}, "ResNet is none of Hugging Face's"),
+    ],
+)
+def test_a_setting_that_theirs_has_not_is_named(changes, told, bert):
+    _, node = bert()
+    with pytest.raises(UserError, match=told) as refusal:
+        writing.family_of(node | changes)
+    assert len(str(refusal.value).splitlines()) == 1
