@@ -137,8 +137,10 @@ def load_model(
     """Put a checkpoint's weights into a model.
 
     Every weight must land and every one must be used, unless `allow_partial`. fresh: names that keep the model's own
-    start. Raises UserError with samples of what does not fit, and the prefix that would explain it.
+    start. A model with a method `adapt` may first make them fit images of its own size and channels. Raises UserError with
+    samples of what does not fit, and the prefix that would explain it.
     """
+    tensors = model.adapt(dict(tensors)) if hasattr(model, "adapt") else tensors
     found = report(tensors, model, fresh)
     if not allow_partial and (found.missing or found.unexpected or found.reshaped):
         raise UserError(f"ckpt: {found}{_explain(found)}; ckpt_load.allow_partial=true loads what fits")

@@ -8,6 +8,7 @@ from torchvision.models import VisionTransformer
 
 from ptft.models.vit import ViT
 from ptft.nn.patches import pick, resize_positions
+from ptft.state import load_model
 
 SMALL = {"patch": 4, "dim": 24, "layers": 2, "heads": 3, "hidden": 48}
 PARTS = {
@@ -145,3 +146,10 @@ def test_blocks_run_from_the_patches_to_the_last_layer(make):
 def test_a_patch_that_does_not_divide_the_image_is_refused(make):
     with pytest.raises(ValueError, match="patch=4 does not divide images of 30x28"):
         make((1, 30, 28))
+
+
+def test_a_checkpoint_of_smaller_colour_images_lands_whole(make):
+    small, large = make((3, 16, 16)), make((1, 24, 32))
+    landed = load_model(large, small.state_dict())
+    assert (landed.share, landed.reshaped, landed.missing) == (1.0, {}, [])
+    assert torch.equal(large.embedding.position[0], small.embedding.position[0])
