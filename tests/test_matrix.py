@@ -200,7 +200,8 @@ def test_every_objective_and_task_has_a_dataset_and_a_model_that_fit(aim):
     assert any(fits(aim, dataset, model) for dataset in DATASETS for model in MODELS)
 
 
-PARTS = [(group, name) for group in ("schedule", "optimizer", "tuning", "tokenizer") for name in OPTIONS[group]]
+GROUPS = ("schedule", "optimizer", "tuning", "tokenizer")
+PARTS = [(group, name) for group in GROUPS for name in OPTIONS[group] if "???" not in node(group, name).values()]
 
 
 @pytest.mark.parametrize(("group", "name"), PARTS)

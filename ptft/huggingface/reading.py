@@ -58,7 +58,11 @@ def _weight_files(folder: Path) -> list[Path]:
     shards = hub.read_json(folder / hub.INDEX).get("weight_map")
     if not isinstance(shards, dict):
         pickles = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-        why = f"only {pickles[0]}, and pickles are not read: save it again with safe_serialization=True" if pickles else "none"
+        why = (
+            f"only {pickles[0]}, and pickles are not read: save the model again with a newer transformers"
+            if pickles
+            else "none"
+        )
         raise CheckpointError(f"{folder}: expected weights in {hub.WEIGHTS}, found {why}")
     names = sorted(set(map(str, shards.values())))
     for name in names:
@@ -76,19 +80,18 @@ def read(folder: Path, source: str) -> Imported:
     tokenizer = published.read(folder)
     node = _node(source, family, config)
     state = _state(family, folder)
-    model, used = _model(source, family, config, node, state)
-    embedding = model["embedding.token.weight"]
-    if len(embedding) < tokenizer.vocab_size:
-        known = f"the weights know {len(embedding)}"
-        raise CheckpointError(f"{source}: the vocabulary has {tokenizer.vocab_size} tokens, and {known}")
-    # rows beyond the vocabulary make round numbers of them
-    embedding = model["embedding.token.weight"] = embedding[: tokenizer.vocab_size]
+    names = _names(source, family, node, state)
+    used = {theirs for several in names.values() for theirs in several}
+    try:
+        model = _model(family, config, node, state, names, tokenizer.vocab_size)
+        objective, heads = (_causal if family is GPT2 else _masked)(family, node, state, model["embedding.token.weight"])
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise CheckpointError(f"{source}: the weights have odd shapes ({str(error).splitlines()[0]})") from error
     _prove(source, node, model, tokenizer.vocab_size)
     parts = {"tokenizer": _tokenizer_node(source), "transform": None, "model": node}
-    objective, heads = (_writer if family is GPT2 else _guesser)(family, node, state, embedding)
-    used |= {family.tied, *family.head_names().values()} if objective else set()
     if objective:
-        parts |= {"objective": objective, "dataset": _option("dataset", "shakespeare")}
+        used |= {family.tied, *family.head_names().values()}
+        parts |= {"objective": objective, "dataset": _option("dataset", "shakespeare")}  # published weights name no data
     return Imported(parts, model, heads, tokenizer.to_json(), notes=_notes(source, state.keys() - used))
 
 
@@ -158,8 +161,8 @@ def _skipped(family: Family, config: Config) -> int:
     return padding + 1 if family.after_padding and type(padding) is int else 0
 
 
-def _model(source: str, family: Family, config: Config, node: Config, state: State) -> tuple[State, set[str]]:
-    """The weights of our model, and the names of theirs that are in them. Raises CheckpointError."""
+def _names(source: str, family: Family, node: Config, state: State) -> dict[str, tuple[str, ...]]:
+    """Each weight of our model and theirs that it is made of. Raises CheckpointError where `state` is another model's."""
     place = re.compile(re.escape(family.layer).replace(r"\{\}", r"(\d+)") + r"\.")
     found = {int(match[1]) for name in state if (match := place.match(name))}
     if found != set(range(len(found))) or len(found) != node["layers"]:
@@ -171,14 +174,24 @@ def _model(source: str, family: Family, config: Config, node: Config, state: Sta
     if missing or strange:
         told = f"lack {missing[0]}" if missing else f"have {strange[0]}, which ptft's model has not"
         raise CheckpointError(f"{source}: the weights {told}")
-    try:
-        model = {ours: _joined(family, ours, [state[name] for name in theirs]) for ours, theirs in names.items()}
-        model["embedding.position.weight"] = model["embedding.position.weight"][_skipped(family, config) :]
-        if "embedding.segment.weight" in model:
-            model["embedding.segment.weight"] = model["embedding.segment.weight"][: node["segments"]]
-    except (RuntimeError, TypeError, IndexError) as error:
-        raise CheckpointError(f"{source}: the weights have odd shapes ({str(error).splitlines()[0]})") from error
-    return model, used
+    return names
+
+
+def _model(
+    family: Family, config: Config, node: Config, state: State, names: dict[str, tuple[str, ...]], vocab_size: int
+) -> State:
+    """The weights of our model, without rows that stand for nothing: round numbers of them are made so."""
+    model = {ours: _joined(family, ours, [state[name] for name in theirs]) for ours, theirs in names.items()}
+    rows = {
+        "token": slice(vocab_size),
+        "position": slice(_skipped(family, config), None),
+        "segment": slice(node.get("segments")),
+    }
+    for part, kept in rows.items():
+        name = f"embedding.{part}.weight"
+        if name in model:
+            model[name] = model[name][kept]
+    return model
 
 
 def _joined(family: Family, ours: str, theirs: list[Tensor]) -> Tensor:
@@ -195,11 +208,14 @@ def _prove(source: str, node: Config, model: State, vocab_size: int) -> None:
             found = report(model, resolve.resolve("model", node, {"vocab_size": vocab_size}))
     except (UserError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"{source}: config.json describes no model: {str(error).splitlines()[0]}") from error
+    there, here = found.reshaped.get("embedding.token.weight", ([0], [0]))
+    if there[1:] == here[1:] != []:
+        raise CheckpointError(f"{source}: the vocabulary has {vocab_size} tokens, and the weights know {there[0]}")
     for name, (there, here) in found.reshaped.items():
         raise CheckpointError(f"{source}: {name} is {there} in the weights and {here} by config.json")
 
 
-def _guesser(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config | None, State]:
+def _masked(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config | None, State]:
     """Objective mlm and its head, where the file has one that is like ours: tied, and with a GELU."""
     names = family.head_names()
     tied = state.get(family.tied)
@@ -211,7 +227,7 @@ def _guesser(family: Family, node: Config, state: State, embedding: Tensor) -> t
     return _option("objective", "mlm"), heads
 
 
-def _writer(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config, State]:
+def _causal(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config, State]:
     """Objective clm; its head is the token embedding unless the file has another."""
     own = state.get(family.tied, embedding)[: len(embedding)]
     tie = torch.equal(own, embedding)

@@ -22,7 +22,8 @@ class MoCo(JointEmbedding):
 
     temperature: of the softmax. queue: how many keys wait, first in first out; they need not be a multiple of the batch.
     momentum rises to momentum_end over the run. teacher_buffers: own, copy or ema (see Teacher). hidden, width: of the
-    projection. There is no shuffling of batches between devices, which matters with batch norm on several of them only.
+    projection; batch_norm: after both of its maps. There is no shuffling of batches between devices, which matters with
+    batch norm on several of them only.
     """
 
     loss_ranks = False
@@ -39,6 +40,7 @@ class MoCo(JointEmbedding):
         teacher_buffers: Buffers,
         hidden: int,
         width: int,
+        batch_norm: bool,
         pooling: Pooling,
         probe: Protocol | None,
         probe_rows: int,
@@ -46,7 +48,7 @@ class MoCo(JointEmbedding):
     ):
         super().__init__(model, transform, dataset, pooling, probe, probe_rows)
         self.temperature, self.momentum, self.momentum_end = temperature, momentum, momentum_end
-        self.projection = mlp([model.dim, hidden, width], norm=False)
+        self.projection = mlp([model.dim, hidden, width], norm=batch_norm, last_norm=batch_norm)
         self.teacher = Teacher(self.encoder, teacher_buffers)
         self.register_buffer("queue", F.normalize(torch.randn(queue, width), dim=-1))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))

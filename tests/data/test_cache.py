@@ -31,6 +31,19 @@ def test_what_was_built_is_found_again(build):
     assert first[1] == {"rows": 3}
 
 
+def test_files_in_folders_below_count_too(build):
+    def fill(folder):
+        (folder / "below").mkdir()
+        build(folder / "below")
+        return {}
+
+    folder, _ = cached("deep", fill, [])
+    assert (folder / "below" / "data.bin").stat().st_size == 200
+    (folder / "below" / "data.bin").write_bytes(b"")
+    cached("deep", fill, [])
+    assert build.calls == 2
+
+
 def damage_content(folder):
     content = bytearray((folder / "data.bin").read_bytes())
     content[77] ^= 4
