@@ -71,8 +71,10 @@ class Stage:
         rows = self.dataset.rows(split)
         if rows is None:
             return None
+        rows = self.objective.view(rows)
         rows = First(rows, limit) if limit else rows
-        return Loader(rows, self.objective.collate, batch_size, self.config["seed"], workers, shuffle=split == "train")
+        collate, lanes, seed = self.objective.collate, self.objective.lanes, self.config["seed"]
+        return Loader(rows, collate, batch_size, seed, workers, shuffle=split == "train", lanes=lanes)
 
     def assets(self) -> dict[str, bytes]:
         """What a checkpoint keeps beside weights, so that a later stage needs nothing else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,9 @@ class Objective(nn.Module):
     """What is trained for: a collate, heads, a loss and its scores around a model that survives it.
 
     A subclass names the model traits it `needs`, the `fields` of an example it reads, the kind of `target` it wants from
-    labelled data (class, number, text), the `score` that chooses the best checkpoint, and how many tokens of a model's
-    length its layout takes for itself (`added_tokens`).
+    labelled data (class, number, text), the `score` that chooses the best checkpoint, how many tokens of a model's length
+    its layout takes for itself (`added_tokens`), and whether its training batches must continue each other (`lanes`): row i
+    of a batch goes on where row i of the one before ended, so that buffers can carry a state from one to the next.
     """
 
     needs: frozenset[str] = frozenset()
@@ -45,11 +46,16 @@ class Objective(nn.Module):
     target: str | None = None
     score: str = "loss"
     added_tokens: int = 0
+    lanes: bool = False
     collate: Callable[[list[Example], Draw], Batch]
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
+
+    def view(self, rows: Any) -> Any:
+        """What the rows of a split are to this objective: as they are, or others made of them, such as pairs of sentences."""
+        return rows
 
     def forward(self, batch: Batch) -> Output:
         """The loss of one batch, as a sum and a count."""
@@ -74,6 +80,9 @@ class Objective(nn.Module):
     def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Pictures by name, uint8 [3, H, W], that show what the model now does."""
         return {}
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give buffers whose shape the batches settle that of saved ones, which are about to be loaded."""
 
     def warnings(self, scores: dict[str, float]) -> list[str]:
         """What an evaluation's scores say must not go unnoticed, such as features that collapse."""

@@ -17,25 +17,31 @@ ASKED_AHEAD = 4
 
 
 class Order:
-    """The endless stream of samples: sample s is row permute(s % N) of epoch s // N."""
+    """The endless stream of samples: sample s is row permute(s % N) of epoch s // N.
 
-    def __init__(self, size: int, seed: int, shuffle: bool):
+    lanes: where it is set, samples are not shuffled but read in so many lanes side by side, each of which goes through its
+    part of the rows in their order: sample s is in lane s % lanes. Up to lanes - 1 rows are left out of an epoch, others in
+    the next one.
+    """
+
+    def __init__(self, size: int, seed: int, shuffle: bool, lanes: int = 0):
         self.size = size
         self.seed = seed
         self.shuffle = shuffle
+        self.lanes = lanes
         self.span = min(size, WINDOW)
-        self.window: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        self.window: tuple[int, np.ndarray] = (-1, np.empty((2, 0), dtype=np.int64))
 
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """The rows of samples start..stop, int64."""
+    def places(self, start: int, stop: int) -> np.ndarray:
+        """The epochs and the rows of samples start..stop, int64 [2, stop - start]."""
         first, last = start // self.span, (stop - 1) // self.span
-        found = np.concatenate([self.rows_of_window(index) for index in range(first, last + 1)])
-        return found[start - first * self.span : stop - first * self.span]
+        found = np.concatenate([self.places_of_window(index) for index in range(first, last + 1)], axis=1)
+        return found[:, start - first * self.span : stop - first * self.span]
 
-    def rows_of_window(self, index: int) -> np.ndarray:
+    def places_of_window(self, index: int) -> np.ndarray:
         if self.window[0] != index:
             samples = np.arange(index * self.span, (index + 1) * self.span, dtype=np.int64)
-            self.window = (index, self.permuted(samples))
+            self.window = (index, self.in_lanes(samples) if self.lanes else self.permuted(samples))
         return self.window[1]
 
     def permuted(self, samples: np.ndarray) -> np.ndarray:
@@ -44,7 +50,13 @@ class Order:
             for epoch in np.unique(epochs).tolist():
                 inside = epochs == epoch
                 rows[inside] = permute(rows[inside], self.size, key(self.seed, "order", epoch))
-        return rows
+        return np.stack((epochs, rows))
+
+    def in_lanes(self, samples: np.ndarray) -> np.ndarray:
+        length, rest = divmod(self.size, self.lanes)
+        times, lanes = np.divmod(samples, self.lanes)
+        epochs, times = np.divmod(times, length)
+        return np.stack((epochs, lanes * length + times + epochs % (rest + 1)))
 
 
 class Assembly:
@@ -53,20 +65,19 @@ class Assembly:
     A question is (start, stop, training): samples of the endless stream, or rows in file order for an evaluation.
     """
 
-    def __init__(self, rows: Sequence[Any], collate: Callable, seed: int, shuffle: bool):
+    def __init__(self, rows: Sequence[Any], collate: Callable, seed: int, shuffle: bool, lanes: int = 0):
         self.source = rows
         self.collate = collate
         self.seed = seed
-        self.order = Order(max(len(rows), 1), seed, shuffle)
+        self.order = Order(max(len(rows), 1), seed, shuffle, lanes)
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, question: tuple[int, int, bool]) -> Batch:
         start, stop, training = question
-        samples = np.arange(start, stop, dtype=np.int64)
-        rows = self.order.rows(start, stop) if training else samples
-        epochs = samples // len(self.source) if training else np.zeros_like(samples)
+        rows = np.arange(start, stop, dtype=np.int64)
+        epochs, rows = self.order.places(start, stop) if training else (np.zeros_like(rows), rows)
         seed = self.seed if training else 0  # so that evaluations of runs with other seeds compare
         return self.collate(self.take(rows.tolist()), Draw(seed, epochs, rows, training))
 
@@ -105,7 +116,8 @@ class Loader:
     """Batches of one split, the same whatever the number of workers.
 
     rows: examples by number (with a method `take` for many at once, if there is one). collate(examples, draw) makes the
-    batch. A training loader (shuffle=True) with fewer rows than a batch is a DataError.
+    batch. lanes: training batches continue each other, row i of one where row i of the one before ends (see Order). A
+    training loader (shuffle=True) with fewer rows than a batch is a DataError.
     """
 
     def __init__(
@@ -116,12 +128,13 @@ class Loader:
         seed: int,
         workers: int = 0,
         shuffle: bool = True,
+        lanes: bool = False,
     ):
         if len(rows) == 0:
             raise DataError("the dataset is empty: no row to make a batch of")
         if shuffle and batch_size > len(rows):
             raise DataError(f"trainer.batch_size={batch_size} is more than the {len(rows)} training rows; lower it")
-        self.assembly = Assembly(rows, collate, seed, shuffle)
+        self.assembly = Assembly(rows, collate, seed, shuffle, batch_size if lanes and shuffle else 0)
         self.batch_size = batch_size
         self.workers = workers
         self.pools: dict[str, tuple[Any, Questions]] = {}
@@ -133,7 +146,7 @@ class Loader:
 
     def rows_at(self, start: int, count: int) -> list[int]:
         """The rows that `count` samples of the training stream from number `start` on stand for."""
-        return self.assembly.order.rows(start, start + count).tolist()
+        return self.assembly.order.places(start, start + count)[1].tolist()
 
     def longest(self) -> Batch:
         """The rows with most tokens as one batch: what fits with them fits with all."""

@@ -92,6 +92,7 @@ class Blocks(Rows):
 
     def __init__(self, ids: Path, ends: Path, kind: str, length: int, eos_id: int):
         self.ids = Flat(ids, kind)
+        self.ends = Flat(ends, "int64")  # where each document ends, its [EOS] included
         self.length = length
         self.eos_id = eos_id
         starts = np.arange(0, len(self.ids), length, dtype=np.int64)

@@ -133,3 +133,26 @@ def test_large_data_has_each_row_once_across_windows():
     loader = Loader(rows, lambda examples, draw: [example["row"] for example in examples], 100, seed=4)
     seen = list(itertools.chain.from_iterable(itertools.islice(loader.batches(0), 201)))[:20001]
     assert sorted(seen) == list(range(20001))
+
+
+def test_in_lanes_row_i_of_a_batch_follows_row_i_of_the_one_before():
+    batches = [batch["rows"] for batch in first(Loader(ROWS, collate, 5, seed=1, lanes=True), 7)]
+    assert batches[0] == [0, 7, 14, 21, 28]
+    for before, after in itertools.pairwise(batches):
+        assert after == [row + 1 for row in before]
+
+
+def test_lanes_leave_out_other_rows_each_epoch():
+    batches = first(Loader(ROWS, collate, 5, seed=1, lanes=True), 21)
+    epochs = [sorted(itertools.chain.from_iterable(b["rows"] for b in batches[start : start + 7])) for start in (0, 7, 14)]
+    assert [set(range(37)) - set(rows) for rows in epochs] == [{35, 36}, {0, 36}, {0, 1}]
+    assert [set(batches[number]["epochs"]) for number in (0, 6, 7, 20)] == [{0}, {0}, {1}, {2}]
+
+
+def test_lanes_resume_anywhere_and_evaluations_know_none():
+    loader = Loader(ROWS, collate, 5, seed=1, lanes=True)
+    whole = first(loader, 30)
+    for done in (1, 7, 8, 29):
+        assert first(Loader(ROWS, collate, 5, seed=1, lanes=True), 30 - done, done * 5) == whole[done:]
+    evaluated = list(itertools.chain.from_iterable(batch["rows"] for batch in loader.epoch()))
+    assert evaluated == list(range(37))
