@@ -78,13 +78,16 @@ def _run(command: str, words: list[str]) -> int:
     _check_own_files(arguments)
     arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
-    job = Job(command, root, arguments.typed, folder)
-    settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}", *arguments.overrides]
+    job = Job(command, root, arguments, folder)
     ckpt = arguments.values("ckpt")
-    # without --run, Hydra composes everything once more, only to learn that this is not a sweep
-    plain = [] if arguments.flags.keys() & {"--multirun", "--cfg", "--info", "--hydra-help", "--run"} else ["--run"]
+    schema.register()
+    handover.register(ckpt[0] if len(ckpt) == 1 else None)
+    settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}"]
     try:
-        code = compose_and(job, root, [*arguments.flag_words(), *plain, *settings], ckpt[0] if len(ckpt) == 1 else None)
+        if arguments.flags:
+            code = hydra_main(job, root, [*arguments.flag_words(), *settings, *arguments.overrides])
+        else:
+            code = compose_once(job, root, arguments.overrides)
     finally:
         if folder:
             sweep.tidy(folder)
@@ -128,15 +131,24 @@ def _sweep_folder(command: str, arguments: Arguments) -> Path:
     return folder
 
 
-def compose_and(job: Callable | None, command: str, words: list[str], ckpt: str | None = None) -> int:
-    """Compose the configuration of `command` under Hydra and call `job` with it; returns the exit code."""
-    schema.register()
-    handover.register(ckpt)
-    # Hydra 1.4 takes the names that configurations may instantiate, 1.3 the version whose defaults it should follow
-    extra: dict[str, Any] = {"execution_whitelist": ("ptft.*",)} if schema.hydra_is_modern() else {"version_base": "1.3"}
-    main = hydra.main(config_path=str(config_dir()), config_name=command, **extra)(job or (lambda config: None))
+def compose_once(job: Callable[[DictConfig], Any], command: str, overrides: list[str]) -> int:
+    """Compose the configuration of `command` and call `job` with it: `hydra.main` composes twice, for sweeps."""
     try:
-        with _hydra_raises(command, words):
+        with hydra.initialize_config_dir(str(config_dir()), **schema.version_base()):
+            config = hydra.compose(command, overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(explain(error, command)) from error
+    job(config)
+    return 0
+
+
+def hydra_main(job: Callable[[DictConfig], Any], command: str, words: list[str]) -> int:
+    """Call `job` under Hydra, with its flags: sweeps, other folders of configurations; returns the exit code."""
+    # Hydra 1.4 takes the names that configurations may instantiate
+    extra: dict[str, Any] = {"execution_whitelist": ("ptft.*",)} if schema.hydra_is_modern() else schema.version_base()
+    main = hydra.main(config_path=str(config_dir()), config_name=command, **extra)(job)
+    try:
+        with _hydra_raises(words):
             main()
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 0
@@ -146,7 +158,7 @@ def compose_and(job: Callable | None, command: str, words: list[str], ckpt: str 
 
 
 @contextmanager
-def _hydra_raises(command: str, words: list[str]) -> Iterator[None]:
+def _hydra_raises(words: list[str]) -> Iterator[None]:
     """Give Hydra its command line, and make it raise what it would otherwise print."""
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["ptft", *words]
@@ -166,12 +178,12 @@ def _hydra_raises(command: str, words: list[str]) -> Iterator[None]:
 class Job:
     """What Hydra calls with a composed configuration, once, or once per job of a sweep.
 
-    command: what was typed. root: whose configuration it is, another one only for `check`. folder: the sweep's.
+    command: the one typed. root: whose configuration it is, another one only for `check`. folder: the sweep's.
     """
 
     command: str
     root: str
-    typed: list[str]
+    arguments: Arguments
     folder: Path | None
     failure: Exception | None = None
 
@@ -179,7 +191,7 @@ class Job:
         if self.folder:
             return self._one_of_many(config)
         try:
-            self._run(config, _new_run_folder(self.command, config), self.typed)
+            self._run(config, _new_run_folder(self.command, config), self.arguments.typed)
         except Exception as error:  # Hydra would print a line of its own about it
             self.failure = error
         return None
@@ -205,7 +217,8 @@ class Job:
         except OmegaConfBaseException as error:
             raise UserError(explain(error, self.root)) from error
         check = [self.root] if self.command == "check" else []
-        values.update(command=self.root, argv=["ptft", self.command, *check, *overrides])
+        argv = ["ptft", self.command, *check, *overrides]
+        values.update(command=self.root, argv=argv, folders=self.arguments.folders)
         return importlib.import_module(f"ptft.commands.{MODULES.get(self.command, self.command)}").main(values)
 
 

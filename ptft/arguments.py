@@ -49,6 +49,12 @@ class Arguments:
     def multirun(self) -> bool:
         return "--multirun" in self.flags
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where options are looked for: in what ships, and in --config-dir."""
+        own = self.flags.get("--config-dir")
+        return [config_dir(), *([Path(own)] if own else [])]
+
     def flag_words(self, *but: str) -> list[str]:
         """The flags as words of a command line."""
         kept = {name: value for name, value in self.flags.items() if name not in but}
@@ -172,7 +178,6 @@ def implied(command: str, arguments: Arguments) -> list[str]:
 
 def _brings(part: str, group: str, arguments: Arguments) -> bool:
     """Whether the chosen option of a group settles another part itself, as datasets of images do with tokenizer: null."""
-    own = arguments.flags.get("--config-dir")
-    files = groups([config_dir(), *([Path(own)] if own else [])]).get(group, {})
+    files = groups(arguments.folders).get(group, {})
     names = [name for name in arguments.values(group) if name in files]
     return any(f"override /{part}@" in files[name].read_text(encoding="utf-8") for name in names)

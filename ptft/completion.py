@@ -40,10 +40,13 @@ def _answer(typed: list[str], words: list[str]) -> int:
 
 
 def _ask_hydra(command: str, words: list[str]) -> int:
-    from ptft.app import compose_and
+    from ptft import handover, schema
+    from ptft.app import hydra_main
 
     try:
-        return compose_and(None, command, words)
+        schema.register()
+        handover.register(None)
+        return hydra_main(lambda config: None, command, words)
     except UserError:  # a line that is not finished may well be wrong
         return 0
 

@@ -37,7 +37,7 @@ def show(command: str, root: str, arguments: Arguments) -> None:
     usage = USAGES.get(command, f"{command} key=value ...")
     config = _composed(root, arguments)
     chosen = dict(config.hydra.runtime.choices)
-    folders = [config_dir(), *([Path(folder)] if (folder := arguments.flags.get("--config-dir")) else [])]
+    folders = arguments.folders
     print(f"{commands()[command]}\n\nusage: ptft {usage}\n")
     known = groups(folders)
     _show_groups({group: chosen[group] for group in reversed(chosen) if not group.startswith("hydra/")}, known)
@@ -54,7 +54,7 @@ def _composed(root: str, arguments: Arguments) -> DictConfig:
     folder = arguments.flags.get("--config-dir")
     own = [f"hydra.searchpath=['file://{Path(folder).resolve()}']"] if folder else []
     try:
-        with initialize_config_dir(str(config_dir()), **({} if schema.hydra_is_modern() else {"version_base": "1.3"})):
+        with initialize_config_dir(str(config_dir()), **schema.version_base()):
             return compose(root, overrides=[*arguments.overrides, *own], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(explain(error, root)) from error

@@ -221,7 +221,6 @@ class List:
     """The root of list."""
 
     group: str | None = None
-    sources: Any = None
 
 
 ROOTS = {
@@ -256,6 +255,11 @@ def hydra_is_modern() -> bool:
     import hydra
 
     return "execution_whitelist" in inspect.signature(hydra.main).parameters
+
+
+def version_base() -> dict[str, str]:
+    """The version whose defaults Hydra 1.3 should follow; 1.4 does not ask."""
+    return {} if hydra_is_modern() else {"version_base": "1.3"}
 
 
 def check_root(config: dict[str, Any]) -> None:

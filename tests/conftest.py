@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from ptft import app, pictures
+from ptft import app, handover, pictures, schema
 from ptft.arguments import implied, parse
 from ptft.cli import main
 from ptft.commands import train as train_command
@@ -186,7 +186,12 @@ def compose():
         arguments = parse(command, list(words))
         overrides = [*arguments.overrides, *implied(command, arguments)]
         ckpt = arguments.values("ckpt")[0] if arguments.values("ckpt") else None
-        app.compose_and(found.append, command, ["--run", *arguments.flag_words(), *app.QUIET, *overrides], ckpt)
+        schema.register()
+        handover.register(ckpt)
+        if arguments.flags:
+            app.hydra_main(found.append, command, [*arguments.flag_words(), *app.QUIET, *overrides])
+        else:
+            app.compose_once(found.append, command, overrides)
         return prepare(found[0], command, None) | {"command": command, "argv": ["ptft", command, *words]}
 
     return lambda command, *words: copy.deepcopy(composed(command, *map(str, words)))

@@ -375,7 +375,7 @@ def test_the_saved_configuration_starts_the_same_run_again(composed):
     assert main(["pretrain", "--config-dir=saved", "--config-name=config"]) == 0
     first, again = composed
     assert again["saved"] == first["saved"]
-    changing = {"run", "argv"}
+    changing = {"run", "argv", "folders"}
     assert {key: value for key, value in first.items() if key not in changing} == {
         key: value for key, value in again.items() if key not in changing
     }

@@ -64,7 +64,7 @@ def test_every_command_has_exactly_the_settings_its_yaml_file_shows(command):
     assert (shown.keys() | shared.keys() | slots) - {"defaults"} == fields.keys()
     for name, value in {**shared, **shown}.items():
         default = fields[name].default if name in fields else None
-        if name not in slots and name not in ("ckpt", "ckpt_load", "sources", "defaults"):
+        if name not in slots and name not in ("ckpt", "ckpt_load", "defaults"):
             factory = fields[name].default_factory
             assert value == (default if factory is dataclasses.MISSING else factory()), name
 

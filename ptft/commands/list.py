@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ptft.choices import description, groups
@@ -12,7 +11,7 @@ from ptft.terminal import Terminal
 
 def main(config: dict[str, Any]) -> None:
     """Print the options of one group, or of all. Raises UserError where there is no such group."""
-    found = groups(_folders(config["sources"]))
+    found = groups(config["folders"])
     group = config["group"]
     if group is not None and group not in found:
         raise UserError(f"there is no group '{group}'{did_you_mean(group, found)}")
@@ -21,8 +20,3 @@ def main(config: dict[str, Any]) -> None:
         options = found[name]
         terminal.table({name: option, "is": description(path)} for option, path in options.items())
         terminal.line()
-
-
-def _folders(sources: list[dict[str, str]]) -> list[Path]:
-    """The folders of YAML files among the places where Hydra looks, in its order."""
-    return [Path(source["path"]) for source in sources if source["schema"] == "file"]
