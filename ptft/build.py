@@ -29,14 +29,20 @@ from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
 from ptft.manifest import read_manifest, verify
-from ptft.objective import Example, Objective
+from ptft.objective import Example, Objective, lacking
 from ptft.state import Report, load_heads, load_model
 from ptft.training import Training
 from ptft.tuning import top_names
 
 # settings of a model that leave the shape and the meaning of its weights as they are
 FREE = {"dropout", "max_length", "init_std", "local_heads"}
-BETTER = {"causal": "; use model=gpt", "bidirectional": "; use model=transformer"}
+FREE |= {"embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_drop"}
+BETTER = {
+    "causal": "; use model=gpt",
+    "bidirectional": "; use model=transformer",
+    "seq2seq": "; use model=transformer_seq2seq",
+    "causal|seq2seq": "; use model=gpt or model=transformer_seq2seq",
+}
 SCALES = {"linear": lambda share: share, "sqrt": math.sqrt, "none": lambda share: 1.0}
 MODALITIES = {"text", "image", "table"}
 USED_BY = {"tokenizer": "text", "transform": "image"}
@@ -104,11 +110,11 @@ def check(config: dict) -> None:
     if faults:
         raise UserError("\n".join(faults))
     dataset, model, objective = (resolve.find(kind, config[kind], trusted) for kind in ("dataset", "model", "objective"))
-    lacking = sorted(objective.needs - model.traits)
-    if lacking:
+    missing = lacking(objective.needs, model.traits)
+    if missing:
         raise UserError(
-            f"objective {objective.__name__} needs a {' '.join(lacking)} model, and {model.__name__} is "
-            f"{' '.join(sorted(model.traits))}{BETTER.get(lacking[0], '')}"
+            f"objective {objective.__name__} needs a {' '.join(missing).replace('|', ' or ')} model, and {model.__name__} is "
+            f"{' '.join(sorted(model.traits))}{BETTER.get(missing[0], '')}"
         )
     if dataset.modality not in model.traits:
         reads = " ".join(sorted(model.traits))
@@ -140,7 +146,7 @@ def _check_inherited(config: dict, saved: dict) -> None:
     if (config.get("ckpt_load") or {}).get("allow_partial"):
         return
     given, known = config["model"], saved.get("model") or {}
-    shared = (given.keys() & known.keys()) - FREE
+    shared = (given.keys() & known.keys()) - FREE - ({"_target_"} if config.get("part") else set())
     changed = {name: known[name] for name in sorted(shared) if given[name] != known[name]}
     told = [f"{_setting(name)} is {old} in the checkpoint and {given[name]} here" for name, old in changed.items()]
     if told:
@@ -164,7 +170,7 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     source = locate(config["ckpt"]) if config["ckpt"] else None
     if source:
         verify(source)  # all of it: a damaged file that is not needed today says that others may be damaged too
-    goes_on = source is not None and _same_objective(config, source)
+    goes_on = source is not None and not config.get("part") and _same_objective(config, source)
     facts = _facts(own or source, heads=goes_on or own is not None)
     if source is None and not prepare:
         raise UserError("ckpt must be given: ckpt=RUN")
@@ -282,10 +288,14 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
 
 def _load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Report:
     """Put a checkpoint's weights into the model, and into the heads where the objective goes on."""
-    wanted = config.get("ckpt_load") or {"allow_partial": False, "reinit_top": 0, "ema": False}
+    wanted = config.get("ckpt_load") or {"allow_partial": False, "reinit_top": 0, "weights": None}
     weights = read(source, "model", level="size")
-    if wanted["ema"]:
-        weights.update(_averaged(source, weights))
+    kind = _kind_of_saved(source, config["trusted_modules"])
+    chosen = wanted["weights"] or ("teacher" if getattr(kind, "teacher_first", False) and not goes_on else "model")
+    if chosen != "model":
+        weights.update(_others(source, chosen, weights, getattr(kind, "teacher_model", None)))
+    if config.get("part"):
+        weights = _of_part(objective.model, weights)
     fresh = top_names(objective.model, wanted["reinit_top"])
     landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
     if goes_on:
@@ -293,12 +303,27 @@ def _load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Re
     return landed
 
 
-def _averaged(source: Path, weights: dict) -> dict:
-    """The running averages of the model's weights, under the model's names."""
-    averages = {name.removeprefix("model."): value for name, value in read(source, "ema", level="size").items()}
-    found = {name: value for name, value in averages.items() if name in weights}
+def _of_part(model: torch.nn.Module, weights: dict) -> dict:
+    """The weights of the modules that a part of a model has as well."""
+    own = {name for name, _ in model.named_children()}
+    return {name: value for name, value in weights.items() if name.partition(".")[0] in own}
+
+
+def _kind_of_saved(source: Path, trusted: list[str]) -> type | None:
+    """The class of the objective that a checkpoint was trained with."""
+    node = saved_config(source).get("objective")
+    return resolve.find("objective", node, trusted) if node else None
+
+
+def _others(source: Path, chosen: str, weights: dict, teacher: str | None) -> dict:
+    """The running averages of the model's weights, or those of its teacher, under the model's names."""
+    group, prefix = ("ema", "model.") if chosen == "ema" else ("objective", teacher)
+    tensors = read(source, group, level="size") if prefix else {}
+    renamed = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    found = {name: value for name, value in renamed.items() if name in weights}
     if not found:
-        raise CheckpointError(f"ckpt_load.ema=true: {source} holds no running average (trainer.ema was null)")
+        lacks = "running average (trainer.ema was null)" if chosen == "ema" else "teacher; its objective has none"
+        raise CheckpointError(f"ckpt_load.weights={chosen}: {source} holds no {lacks}")
     return found
 
 
@@ -306,7 +331,7 @@ def settings(config: dict, train_rows: int, precision: str, score: str) -> Simpl
     """The trainer's settings with every duration in steps. train_rows: rows in an epoch. score: the objective's own."""
     trainer = dict(config["trainer"])
     per_epoch = train_rows / (trainer["batch_size"] * trainer["accumulate"])
-    steps = trainer["steps"] or max(1, math.ceil(trainer["epochs"] * per_epoch))
+    steps = trainer["steps"] or max(trainer["min_steps"], math.ceil(trainer["epochs"] * per_epoch))
     for name in ("eval_every", "save_every"):
         trainer[name] = _in_steps(trainer[name], steps, per_epoch, f"trainer.{name}")
     trainer.update(steps=steps, steps_per_epoch=per_epoch, precision=precision, seed=config["seed"])

@@ -69,10 +69,10 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
     fraction = progress.step / settings.steps
     seed_step(settings.seed, "step", progress.step)
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * schedule(fraction)
+        group["lr"] = group["base_lr"] * (1.0 if group["steady"] else schedule(fraction))
     training.tuning.advance(fraction)
     loss, count = _accumulate(training, forward, islice(batches, settings.accumulate), settings)
-    norm = _finish_gradients(training, count, settings.clip)
+    norm = _finish_gradients(training, 1.0 if training.objective.summed else count, settings.clip)
     # a scale that is too large overflows fp16 now and then: the scaler skips the step and lowers it
     overflow = training.scaler and training.scaler.get_scale() >= 1
     if math.isfinite(loss) and (math.isfinite(norm) or overflow):
@@ -92,7 +92,7 @@ def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[
     """Backpropagate the loss summed over the micro-batches; returns that sum and its number of targets."""
     device = training.device
     losses, counts = [], []
-    for batch in batches:
+    for batch in training.objective.together(batches):
         batch = move(batch, device)
         with autocast(device, settings.precision):
             output = forward(batch)
@@ -108,11 +108,19 @@ def _finish_gradients(training, count: float, clip: float | None) -> float:
     """Turn summed gradients into means, clipped to a total norm; returns the norm before clipping."""
     if training.scaler:
         training.scaler.unscale_(training.optimizer)
-    gradients = [parameter.grad for parameter in training.parameters if parameter.grad is not None]
+    gradients = [changeable(parameter, training.sparse) for parameter in training.parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients).item() / max(count, 1)
     shrink = min(1.0, clip / (norm + 1e-6)) if clip else 1.0
     torch._foreach_mul_(gradients, shrink / max(count, 1))
     return norm
+
+
+def changeable(parameter: Tensor, sparse: bool) -> Tensor:
+    """The numbers of a gradient, to be changed in place; of a sparse one, each row once. sparse: whether it may stay so."""
+    if not parameter.grad.is_sparse:
+        return parameter.grad
+    parameter.grad = parameter.grad.coalesce() if sparse else parameter.grad.to_dense()
+    return parameter.grad.values() if sparse else parameter.grad
 
 
 def _update(training, fraction: float) -> None:
@@ -194,6 +202,7 @@ def evaluate(
     limit: look only at the first `settings.eval_batches` batches, where that is set.
     """
     objective.eval()
+    objective.thorough = not limit
     device = next(objective.parameters()).device
     seed_step(settings.seed, "evaluate")
     sums: dict[str, list[float]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ class Output:
 class Objective(nn.Module):
     """What is trained for: a collate, heads, a loss and its scores around a model that survives it.
 
-    A subclass names the model traits it `needs`, the `fields` of an example it reads, the kind of `target` it wants from
+    A subclass names the model traits it `needs` ("causal|seq2seq": one of them), the `fields` of an example it reads, the kind of `target` it wants from
     labelled data (class, number, text), the `score` that chooses the best checkpoint, how many tokens of a model's length
     its layout takes for itself (`added_tokens`), and whether its training batches must continue each other (`lanes`): row i
     of a batch goes on where row i of the one before ended, so that buffers can carry a state from one to the next.
@@ -47,6 +47,9 @@ class Objective(nn.Module):
     score: str = "loss"
     added_tokens: int = 0
     lanes: bool = False
+    summed: bool = False  # whether gradients are of the loss summed over a step's targets, as in word2vec, not of its mean
+    steady: tuple[str, ...] = ()  # beginnings of the names of parameters whose rate follows no schedule
+    thorough: bool = False  # whether what is evaluated now is the last word on a split, and may take its time
     collate: Callable[[list[Example], Draw], Batch]
 
     def __init__(self, model: nn.Module):
@@ -56,6 +59,10 @@ class Objective(nn.Module):
     def view(self, rows: Any) -> Any:
         """What the rows of a split are to this objective: as they are, or others made of them, such as pairs of sentences."""
         return rows
+
+    def together(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+        """The batches that one step accumulates, before the first is learned from: as they are, or told of one another."""
+        return batches
 
     def forward(self, batch: Batch) -> Output:
         """The loss of one batch, as a sum and a count."""
@@ -84,12 +91,21 @@ class Objective(nn.Module):
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
         """Give buffers whose shape the batches settle that of saved ones, which are about to be loaded."""
 
+    def describe(self) -> dict[str, Any]:
+        """What the run card says of this objective, such as what its labels mean."""
+        return {}
+
     def warnings(self, scores: dict[str, float]) -> list[str]:
         """What an evaluation's scores say must not go unnoticed, such as features that collapse."""
         return []
 
     def after_step(self, progress: float) -> None:
         """What moves after each optimizer step without a gradient: teachers, queues, clamps."""
+
+
+def lacking(needs: frozenset[str], traits: frozenset[str]) -> list[str]:
+    """The needs that a model with these traits does not meet."""
+    return sorted(need for need in needs if not traits.intersection(need.split("|")))
 
 
 def heads(objective: Objective) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from ptft.training import Training
 
 FLOAT = 4  # bytes
 COPIES = 3  # weights, and the two moments of Adam
+POINTS = 500  # at which the picture of the schedule is drawn
 # labelled data to fine-tune on, to show how
 LABELLED = {
     "text": "dataset=sentence_polarity",
@@ -40,12 +41,13 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "parameters": parameters,
         "trainable": trained,
         "weights": str(stage.landed) if stage.landed else "fresh",
+        **objective.describe(),
     }
     brief = {
         "run": str(run.folder),
         "data": _rows(stage),
         "model": f"{model['class']} + {model['objective']}: {parameters:,} parameters, {trained:,} trained",
-        "weights": f"from {name_of(stage.source)}: {model['weights']}" if stage.source else "fresh",
+        "weights": f"from {_source(stage)}: {model['weights']}" if stage.source else "fresh",
         "steps": f"{settings.steps:,} of {batch} rows ({settings.steps / max(settings.steps_per_epoch, 1e-9):.2f} epochs)",
         "rate": _rate(training, trainer, stage.config["optimizer"]),
         "machine": machine.describe(stage.device, stage.precision),
@@ -70,6 +72,23 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "lineage": records.lineage(run.folder),
         "labels": stage.dataset.facts.get("labels"),
     }
+
+
+def _source(stage: Any) -> str:
+    """Where the weights are from, and which part of them it is."""
+    part, name = stage.config.get("part"), name_of(stage.source)
+    return f"the {part} of {name}" if part else name
+
+
+def draw_schedule(run: Run, training: Training, schedule: Any, steps: int) -> None:
+    """Draw the rates of all parameters over the run, before it begins."""
+    factors = [schedule(point / POINTS) for point in range(POINTS)]
+    kinds = sorted({(group["base_lr"], group["steady"]) for group in training.optimizer.param_groups}, reverse=True)
+    rates = {
+        f"{rate:.3g}{', steady' if steady else ''}": [rate * (1.0 if steady else factor) for factor in factors]
+        for rate, steady in kinds
+    }
+    pictures.schedule(rates, steps, run.folder / "schedule.png")
 
 
 def _rate(training: Training, trainer: dict, optimizer: dict) -> str:
@@ -143,7 +162,7 @@ def per_class(found: Evaluation, labels: list[str] | None) -> dict[str, Any]:
 
 
 def _draw(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation], labels: list[str] | None) -> list[str]:
-    names = ["curves.png"]
+    names = ["curves.png", "schedule.png"]
     pictures.curves(records.metrics(run.folder), run.folder / "curves.png", settings.best, run.folder.name)
     split = "test" if "test" in final else "valid"
     if split in final and "confusion_matrix" in final[split].tables:
@@ -166,7 +185,7 @@ def _next(run: Run, stage: Any) -> list[str]:
     objective = stage.objective
     if hasattr(objective, "predict") and objective.target != "text":
         return [f"ptft evaluate ckpt={folder} split=test", f"ptft predict ckpt={folder} input=FILE"]
-    more = [f'ptft generate ckpt={folder} prompt="..."'] if "causal" in stage.model.traits else []
+    more = [f'ptft generate ckpt={folder} prompt="..."'] if stage.model.traits & {"causal", "seq2seq"} else []
     if objective.target == "text":
         return more
     return [f"ptft finetune ckpt={folder} task=classify {LABELLED[stage.dataset.modality]}", *more]

@@ -20,6 +20,7 @@ CHOICES = {
     "split": ("train", "valid", "test"),
     "protocol": ("knn", "linear"),
     "weights": ("trained", "initial"),
+    "ckpt_load.weights": ("model", "ema", "teacher"),
     "pooling": ("mean", "max", "last", "cls", "concat"),
     "format": ("safetensors", "hf", "torch_export", "onnx"),
 }
@@ -29,6 +30,7 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 # numbers with a smallest value; ABOVE_ZERO ones exclude it
 AT_LEAST = {
     "steps": 1,
+    "min_steps": 1,
     "batch_size": 1,
     "accumulate": 1,
     "eval_batches": 1,
@@ -41,6 +43,7 @@ AT_LEAST = {
     "max_tokens": 1,
     "temperature": 0,
     "top_k": 1,
+    "num_beams": 1,
     "num_samples": 1,
     "rows": 1,
     "seed": 0,
@@ -67,6 +70,7 @@ class Settings:
 
     steps: int | None = None
     epochs: float | None = 1.0
+    min_steps: int = 1
     batch_size: int = 32
     accumulate: int = 1
     precision: str = "auto"
@@ -122,7 +126,7 @@ class CheckpointLoad:
 
     allow_partial: bool = False
     reinit_top: int = 0
-    ema: bool = False
+    weights: str | None = None
 
 
 @dataclass
@@ -147,6 +151,7 @@ class Train(Shared):
     run: str | None = None
     resume: str | None = None
     resume_allow: list[str] = field(default_factory=list)
+    part: str | None = None
     ckpt_load: CheckpointLoad = field(default_factory=CheckpointLoad)
     tuning: Any = None
     optimizer: Any = None
@@ -179,11 +184,16 @@ class Predict(Shared):
 class Generate(Shared):
     """The root of generate."""
 
-    prompt: str = REQUIRED
-    max_tokens: int = 200
-    temperature: float = 1.0
+    prompt: str | None = None
+    input: str | None = None
+    output: str = "-"
+    batch_size: int = 32
+    max_tokens: int | None = None
+    temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    num_beams: int | None = None
+    length_penalty: float | None = None
     num_samples: int = 1
 
 
@@ -271,9 +281,11 @@ def check_root(config: dict[str, Any]) -> None:
         faults.append(f"resume: expected auto or null, found '{config['resume']}'")
     elif config.get("resume") and not config.get("run"):
         faults.append("resume=auto needs the run to continue: run=FOLDER")
+    ckpt_load = {f"ckpt_load.{name}": value for name, value in (config.get("ckpt_load") or {}).items()}
     for name, choices in CHOICES.items():
-        if config.get(name) is not None and config[name] not in choices:
-            faults.append(f"{name}: expected {', '.join(choices[:-1])} or {choices[-1]}, found '{config[name]}'")
+        found = {**config, **ckpt_load}.get(name)
+        if found is not None and found not in choices:
+            faults.append(f"{name}: expected {', '.join(choices[:-1])} or {choices[-1]}, found '{found}'")
     if config.get("weights") == "initial" and not config.get("protocol"):
         faults.append("weights=initial is for probes of features: protocol=knn or protocol=linear")
     if (config.get("top_p") or 0) > 1:

@@ -183,6 +183,7 @@ def _prefix_on(long: list[str], short: list[str]) -> str | None:
 
 def load_heads(objective: Objective, tensors: Mapping[str, Tensor]) -> None:
     """Put saved heads back, where the same kind of objective goes on. Raises CheckpointError where they do not fit."""
+    objective.make_room(tensors)
     own = heads(objective)
     for name in sorted(own.keys() ^ tensors.keys()):
         raise CheckpointError(f"heads: {name} is {'missing from' if name in own else 'only in'} the checkpoint")

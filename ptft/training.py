@@ -48,6 +48,7 @@ class Training:
     def __post_init__(self):
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.device = self.parameters[0].device
+        self.sparse = getattr(self.optimizer, "sparse", False)  # whether it takes gradients of some rows of a table
 
     def capture(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """What a checkpoint holds: groups of tensors, and plain values."""

@@ -61,7 +61,8 @@ class Tuning:
         """Parameter groups for any torch optimizer, with `names`, `label`, `base_lr` and `hidden` beside what it knows.
 
         Only matrices decay, embeddings among them; biases and norms never do. hidden: matrices of the layers, which are
-        neither embeddings nor heads: what Muon is for. Raises UserError where nothing trains.
+        neither embeddings nor heads: what Muon is for. steady: whose rate follows no schedule. Raises UserError where
+        nothing trains.
         """
         depth, top = depths(objective), len(objective.model.blocks)
         tables = {id(part.weight) for part in objective.modules() if isinstance(part, nn.Embedding)}
@@ -70,10 +71,13 @@ class Tuning:
             matrix, rate = parameter.ndim >= 2, self.rate(top - depth[name])
             hidden = matrix and 0 < depth[name] < top and id(parameter) not in tables
             kind = "hidden matrices" if hidden else "other matrices" if matrix else "vectors"
+            steady = name.startswith(objective.steady)
+            kind += " at a steady rate" if steady else ""
             group = groups.setdefault((kind, rate), {"params": [], "names": []})
             group["params"].append(parameter)
             group["names"].append(name)
             group.update(lr=lr * rate, base_lr=lr * rate, weight_decay=weight_decay if matrix else 0.0, hidden=hidden)
+            group["steady"] = steady
             group["label"] = kind if rate == 1 else f"{kind} x {rate:.4g}"
         if not groups:
             raise UserError(f"tuning={type(self).__name__.lower()}: nothing is left to train: no layer and no head")

@@ -133,12 +133,48 @@ def test_the_top_layers_can_start_fresh(train, mlm_run, data, tmp_path):
 
 def test_the_running_average_can_be_handed_on_instead_of_the_weights(train, data, mlm_run, tmp_path):
     parent = train(tmp_path / "parent", "pretrain", f"ckpt={mlm_run}", *data.text, *QUICK, "trainer.ema=0.9")
-    words = f"ckpt={parent}/last", "ckpt_load.ema=true"
+    words = f"ckpt={parent}/last", "ckpt_load.weights=ema"
     run = train(tmp_path / "run", "finetune", *words, *data.classes, *STILL)
     average = {name.removeprefix("model."): value for name, value in weights(parent, "ema").items()}
     assert_equal(weights(run), {name: average[name] for name in weights(parent)})
     with pytest.raises(UserError, match="holds no running average"):
-        train(tmp_path / "none", "finetune", f"ckpt={mlm_run}", "ckpt_load.ema=true", *data.classes, *STILL)
+        train(tmp_path / "none", "finetune", f"ckpt={mlm_run}", "ckpt_load.weights=ema", *data.classes, *STILL)
+
+
+TEACHERS = "dataset=digits", "transform.size=8", "trainer.batch_size=8", "trainer.train_rows=16"
+SMALL = "model=mlp", "transform=simclr", "objective.hidden=8", "objective.probe=null", "trainer.eval_every=null", "trainer.save_every=null"
+
+
+def pretrained(train, folder, *words):
+    """A run whose teacher and student differ, and the model weights of both."""
+    run = train(folder, "pretrain", *words, *TEACHERS, *SMALL, "trainer.steps=2", "optimizer.lr=0.1", "schedule.warmup=0")
+    prefix = "teacher.network.model."
+    taught = {name.removeprefix(prefix): value for name, value in weights(run, "objective").items() if name.startswith(prefix)}
+    assert any(not torch.equal(value, taught[name]) for name, value in weights(run).items())
+    return run, weights(run), taught
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen", "expected"),
+    [
+        (("objective=byol", "objective.width=8"), (), "student"),
+        (("objective=byol", "objective.width=8"), ("ckpt_load.weights=teacher",), "teacher"),
+        (("objective=dino", "objective.width=8", "objective.prototypes=16"), (), "teacher"),
+        (("objective=dino", "objective.width=8", "objective.prototypes=16"), ("ckpt_load.weights=model",), "student"),
+    ],
+)
+def test_student_or_teacher_is_handed_on_and_dino_hands_on_its_teacher(train, tmp_path, words, chosen, expected):
+    run, student, teacher = pretrained(train, tmp_path / "parent", *words)
+    tuned = train(tmp_path / "run", "finetune", f"ckpt={run}", "task=classify", *chosen, *TEACHERS, *STILL)
+    assert_equal(weights(tuned), {"student": student, "teacher": teacher}[expected])
+
+
+def test_a_teacher_that_is_not_there_is_not_handed_on(cli, mlm_run, data, tmp_path):
+    answer = cli("finetune", f"ckpt={mlm_run}", "ckpt_load.weights=teacher", *data.classes, *STILL, f"run={tmp_path / 'run'}")
+    assert answer.code == 4
+    assert "holds no teacher" in answer.complaint
+    answer = cli("finetune", f"ckpt={mlm_run}", "ckpt_load.weights=techer", *data.classes, *STILL)
+    assert "ckpt_load.weights: expected model, ema or teacher, found 'techer'" in answer.complaint
 
 
 @pytest.mark.parametrize("form", ["{run}/best", "{run}/last", "{run}/checkpoints/step-0000000002"])

@@ -51,6 +51,7 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float] | No
         if run.resumed:
             training.restore(run.resumed)
         facts = outcome.plan(stage, training, settings, run)
+        outcome.draw_schedule(run, training, schedule, settings.steps)
         _announce(console, stage, settings, run, facts)
         fit(training, loaders["train"], loaders["valid"], schedule, run, settings)
         final = _final(training, loaders, settings, run)

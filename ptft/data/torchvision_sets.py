@@ -22,6 +22,7 @@ class Source:
     """A class of torchvision.datasets, its arguments for each split, and where below its root its files lie.
 
     files: patterns that each find something once the set is there. names: the classes, where the set's own are no good.
+    turned: whether torchvision gives images as they lie in the files, with columns before rows.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class Source:
     files: tuple[str, ...]
     names: tuple[str, ...] = ()
     labelled: bool = True
+    turned: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -51,7 +53,7 @@ SOURCES = {
     "mnist": flagged("MNIST", *idx_files("MNIST"), names=DIGITS),
     "fashion_mnist": flagged("FashionMNIST", *idx_files("FashionMNIST")),
     "kmnist": flagged("KMNIST", *idx_files("KMNIST")),
-    "emnist": flagged("EMNIST", *idx_files("EMNIST", "emnist-balanced-"), arguments={"split": "balanced"}),
+    "emnist": flagged("EMNIST", *idx_files("EMNIST", "emnist-balanced-"), arguments={"split": "balanced"}, turned=True),
     "cifar10": flagged("CIFAR10", "cifar-10-batches-py/data_batch_*", "cifar-10-batches-py/test_batch"),
     "cifar100": flagged("CIFAR100", "cifar-100-python/train", "cifar-100-python/test"),
     "stl10": named("STL10", "stl10_binary/train_*.bin", "stl10_binary/test_*.bin"),
@@ -128,9 +130,10 @@ class TorchvisionImages(Images):
 
         def raw(row: int) -> np.ndarray:
             try:
-                return np.array(images[row][0])
+                image = np.array(images[row][0])
             except OSError as error:
                 raise Undecodable(str(error).splitlines()[0]) from error
+            return np.ascontiguousarray(image.T) if self.source.turned else image
 
         names = [f"{self.name}:{split}:{row}" for row in range(len(images))]
         return Listing(names, self.labels(images) if self.source.labelled else None, raw, files, names)

@@ -16,11 +16,12 @@ from ptft.objective import Batch
 class SimSiam(JointEmbedding):
     """The mean over both orders of -cos(predictor(embedding), embedding of the other view, without gradient).
 
-    hidden: of the predictor, its bottleneck. width: of the projection's three layers. stop_gradient: false lets the
+    hidden: of the predictor, its bottleneck, whose rate follows no schedule (4.1). width: of the projection's three layers. stop_gradient: false lets the
     gradient through, and the embeddings collapse while the loss gets better: to see the alarm go off.
     """
 
     loss_ranks = False
+    steady = ("predictor.",)
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ def test_a_run_leaves_its_configuration_card_metrics_pictures_and_checkpoints(cl
     assert answer.code == 0, answer.err
     left = {path.name for path in run.iterdir()}
     assert {"config.yaml", "README.md", "metrics.jsonl", "scores.json", "run.json", "checkpoints", "tensorboard"} <= left
-    for picture in ("curves.png", "confusion_matrix.png"):
+    for picture in ("curves.png", "schedule.png", "confusion_matrix.png"):
         assert (run / picture).read_bytes().startswith(b"\x89PNG")
     assert list((run / "samples").iterdir())
     card = (run / "README.md").read_text()
@@ -71,3 +71,12 @@ def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
         "optimizer.scale=cubic: expected one of linear, sqrt, none"
         in cli("pretrain", *data.text, "optimizer.scale=cubic").complaint
     )
+
+
+def test_a_few_rows_are_gone_through_more_often_where_epochs_are_counted(train, data, tmp_path):
+    small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "trainer.eval_every=null"
+    lengths = {"trainer.min_steps=9": 9, "trainer.min_steps=1": 1}
+    for words, expected in lengths.items():
+        epochs = "trainer.epochs=0.01", words, "trainer.log_every=1"
+        run = train(tmp_path / str(expected), "finetune", "ckpt=null", *small, *data.classes, *epochs)
+        assert [row["step"] for row in metrics(run) if row["split"] == "train"][-1] == expected

@@ -65,6 +65,12 @@ def test_letters_are_named_by_torchvisions_own_list(tmp_path):
     assert len(found.rows("test")) == 47 and found.facts["num_classes"] == 47
 
 
+def test_letters_stand_upright_though_their_files_hold_columns_before_rows(tmp_path):
+    written(tmp_path / "EMNIST" / "raw", "emnist-balanced-", {"train": 188, "test": 47}, IMAGES, np.arange(200) % 47)
+    found = prepared("emnist", tmp_path).rows("test")[3]["image"][0]
+    np.testing.assert_array_equal(found, IMAGES[3].T)
+
+
 @pytest.fixture
 def stl10(tmp_path, monkeypatch):
     """Small files in the binary layout of STL-10: columns before rows."""

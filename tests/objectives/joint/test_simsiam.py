@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from ptft.tuning import Full
+
 
 def target_gradient(objective):
     embeddings, targets = (torch.randn(6, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
@@ -25,6 +27,13 @@ def test_the_loss_is_half_of_both_orders_of_the_negative_cosine(make_joint, pict
     found = objective(batch).loss
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert -5 <= found <= 5
+
+
+def test_the_rate_of_the_predictor_follows_no_schedule(make_joint):
+    objective = make_joint("simsiam")
+    groups = Full(layer_decay=None).groups(objective, 0.1, 0.5)
+    steady = {name for group in groups if group["steady"] for name in group["names"]}
+    assert steady == {name for name, _ in objective.named_parameters() if name.startswith("predictor.")} != set()
 
 
 def test_the_projection_ends_in_a_norm_without_scale(make_joint):
