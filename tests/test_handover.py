@@ -142,12 +142,15 @@ def test_the_running_average_can_be_handed_on_instead_of_the_weights(train, data
 
 
 TEACHERS = "dataset=digits", "transform.size=8", "trainer.batch_size=8", "trainer.train_rows=16"
-SMALL = "model=mlp", "transform=simclr", "objective.hidden=8", "objective.probe=null", "trainer.eval_every=null", "trainer.save_every=null"
+ONCE = "trainer.eval_every=null", "trainer.save_every=null"
+FRESH = "model=mlp", "transform=simclr", "objective.hidden=8", "objective.probe=null"
 
 
 def pretrained(train, folder, *words):
     """A run whose teacher and student differ, and the model weights of both."""
-    run = train(folder, "pretrain", *words, *TEACHERS, *SMALL, "trainer.steps=2", "optimizer.lr=0.1", "schedule.warmup=0")
+    run = train(
+        folder, "pretrain", *words, *TEACHERS, *FRESH, *ONCE, "trainer.steps=2", "optimizer.lr=0.1", "schedule.warmup=0"
+    )
     prefix = "teacher.network.model."
     taught = {name.removeprefix(prefix): value for name, value in weights(run, "objective").items() if name.startswith(prefix)}
     assert any(not torch.equal(value, taught[name]) for name, value in weights(run).items())

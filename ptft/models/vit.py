@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ptft.nn.drop_path import DropPath, rising
@@ -50,6 +51,17 @@ class ViT(nn.Module):
     def forward(self, values: Tensor, kept: Tensor | None = None) -> Tensor:
         """kept: indices [B, K] of the patches to look at, K of T features then; None: all."""
         return self.stack(self.embedding(values, kept), causal=False)
+
+    @torch.no_grad()
+    def gaze(self, values: Tensor) -> Tensor:
+        """Where CLS looks in the last layer, by head: shares [B, heads, rows, columns] of its attention."""
+        attention, seen = self.stack.layers[-1].attention, []
+        hook = attention.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            self(values)
+        finally:
+            hook.remove()
+        return attention.shares(seen[0])[:, :, 0, 1:].unflatten(-1, grid_of(*values.shape[2:], self.patch))
 
     def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights trained on images of other sizes or channels, made to fit these."""

@@ -127,3 +127,8 @@ class SelfAttention(nn.Module):
             k, v = cache.extend(layer, k, v)
         seen = attend(q, k, v, visible, self.dropout if self.training else 0.0)
         return self.out(seen.transpose(1, 2).reshape(batch, length, dim))
+
+    def shares(self, x: Tensor) -> Tensor:
+        """How much of each token every token takes in, [B, H, T, S], where all of them are seen and none is rotated."""
+        q, k = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)[:2]  # [B, H, T, size] each
+        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)

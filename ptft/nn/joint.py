@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ptft.canvas import tile
 from ptft.errors import UserError
 from ptft.nn import health
+from ptft.nn.gaze import gaze
 from ptft.nn.inputs import input_reader
 from ptft.nn.probe import Protocol, online
 from ptft.nn.projection import Encoder
@@ -135,4 +136,5 @@ class JointEmbedding(Objective):
         """Views of the same images one above the other; and, where there are classes, a map of the features."""
         shown = [self.transform.restore(view[:SHOWN]) for view in batch["views"]]
         found = {"views": tile(shown, titles=[f"view {number}" for number in range(1, len(shown) + 1)])}
+        found |= gaze(self.probed, batch["views"][0], self.transform)
         return found | ({"map": self.probe.map(self.probed, MAPPED)} if self.probe else {})

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptft.nn.gaze import gaze
 from ptft.nn.patches import CLS, cut, glorot, join, pick, sincos
 from ptft.nn.pretext import Pretext
 from ptft.nn.probe import Protocol
@@ -122,7 +123,8 @@ class MAE(Pretext):
         rows = [torch.where(hidden > 0, GREY, original), completed, original]
         borrowed = ", with the true mean and contrast of each patch" if self.norm_pix else ""
         titles = ["masked", f"reconstruction{borrowed}", "original"]
-        return {"reconstruction": tile([row.cpu() for row in rows], titles=titles)}
+        found = {"reconstruction": tile([row.cpu() for row in rows], titles=titles)}
+        return found | gaze(self.model, values, self.transform)
 
 
 def statistics(patches: Tensor) -> tuple[Tensor, Tensor]:

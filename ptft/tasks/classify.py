@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft import metrics
+from ptft.nn.gaze import gaze
 from ptft.nn.inputs import input_reader
 from ptft.nn.labelled import LabelledCollate, worst
 from ptft.nn.mixing import Mixing
@@ -101,4 +102,5 @@ class Classify(Objective):
         triples = zip(output.target.tolist(), guesses.tolist(), likeliest.tolist(), strict=True)
         captions = [f"{self.labels[truth]}: {self.labels[guess]} {share:.0%}" for truth, guess, share in triples]
         badness = 1 - output.prediction[rows, output.target]
-        return worst(batch, self.transform, badness, captions, "true: predicted")
+        found = worst(batch, self.transform, badness, captions, "true: predicted")
+        return found | gaze(self.model, batch["inputs"].get("values"), self.transform)

@@ -153,3 +153,21 @@ def test_a_checkpoint_of_smaller_colour_images_lands_whole(make):
     landed = load_model(large, small.state_dict())
     assert (landed.share, landed.reshaped, landed.missing) == (1.0, {}, [])
     assert torch.equal(large.embedding.position[0], small.embedding.position[0])
+
+
+def test_where_cls_looks_is_what_torchs_own_attention_weighs(make):
+    model = make()
+    values = torch.randn(2, 3, 16, 24)
+    last = model.stack.layers[-1]
+    seen = []
+    last.attention_norm.register_forward_hook(lambda module, given, made: seen.append(made))
+    model(values)
+    inner = seen[0].transpose(0, 1)
+    weights = torch.nn.functional.multi_head_attention_forward(
+        *(inner, inner, inner, model.dim, last.attention.heads, last.attention.qkv.weight, last.attention.qkv.bias),
+        *(None, None, False, 0.0, last.attention.out.weight, last.attention.out.bias),
+        average_attn_weights=False,
+    )[1]
+    found = model.gaze(values)
+    assert found.shape == (2, 3, 4, 6)
+    torch.testing.assert_close(found.flatten(2), weights[:, :, 0, 1:], rtol=1e-4, atol=1e-5)

@@ -160,7 +160,7 @@ def test_pictures_show_what_was_seen_the_reconstruction_and_the_original(make_ma
     batch = objective.collate(examples, draw(3))
     output = objective(batch)
     output.prediction = output.target  # a perfect model
-    assert list(objective.pictures(batch, output)) == ["reconstruction"]
+    assert list(objective.pictures(batch, output)) == ["reconstruction", "attention"]
     masked, completed, original = shown.values()
     assert ("true mean and contrast" in list(shown)[1]) == norm_pix
     pixels = torch.stack([example["image"] for example in examples]) / 255
@@ -172,12 +172,12 @@ def test_pictures_show_what_was_seen_the_reconstruction_and_the_original(make_ma
         torch.testing.assert_close(patches[seen], cut(pixels[row][None], 2)[0, seen], atol=1e-5, rtol=0)
 
 
-def test_a_picture_is_drawn(make_mae, draw):
+def test_pictures_are_drawn(make_mae, draw):
     objective = make_mae()
     batch = objective.collate(noise(2), draw(2))
-    (picture,) = objective.pictures(batch, objective(batch)).values()
-    assert picture.dtype == torch.uint8
-    assert picture.ndim == 3
+    for picture in objective.pictures(batch, objective(batch)).values():
+        assert picture.dtype == torch.uint8
+        assert picture.ndim == 3
 
 
 def test_the_decoder_is_thrown_away(make_mae):

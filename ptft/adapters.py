@@ -1,0 +1,60 @@
+"""Low-rank adaptations in the file layout of PEFT (github.com/huggingface/peft), apart from the weights they adapt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PREFIX = "base_model.model."
+INNER = ".parametrizations.weight."
+
+
+def layers(raw: Mapping[str, Tensor]) -> list[str]:
+    """The names of the adapted layers in what LoRA keeps beside plain weights (ptft/nn/lora.py, raw_state)."""
+    ending = f"{INNER}original"
+    return sorted(name.removesuffix(ending) for name in raw if name.endswith(ending))
+
+
+def write(folder: Path, raw: Mapping[str, Tensor], alpha: float, base: str) -> None:
+    """Write adapter_model.safetensors and adapter_config.json into `folder`. base: where the adapted weights are."""
+    names = layers(raw)
+    tensors = {}
+    for name in names:
+        original, down, up = (raw[f"{name}{INNER}{part}"] for part in ("original", "0.down", "0.up"))
+        # a convolution's factors are convolutions: one of its own size, and one of single points
+        points = (1,) * (original.ndim - 2)
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = down.reshape(len(down), *original.shape[1:]).contiguous()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = up.reshape(*up.shape, *points).contiguous()
+    rank = raw[f"{names[0]}{INNER}0.down"].shape[0]
+    config = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "target_modules": names,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def merged(folder: Path, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that the files make of the original ones in `raw`: W + alpha / r * B A (LoRA, 2106.09685, 4.1)."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    tensors = load_file(folder / WEIGHTS)
+    found = {}
+    for name in config["target_modules"]:
+        down, up = (tensors[f"{PREFIX}{name}.lora_{part}.weight"] for part in "AB")
+        change = config["lora_alpha"] / config["r"] * (up.flatten(1) @ down.flatten(1))
+        original = raw[f"{name}{INNER}original"]
+        found[f"{name}.weight"] = original + change.view_as(original)
+    return found
