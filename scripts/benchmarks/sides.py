@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks import image_sides
 from benchmarks.turns import Turns
 from ptft import machine
 from ptft.app import run as run_command
@@ -58,6 +59,7 @@ def loop(turns: Turns, words: list[str]) -> None:
 
     def go(training, train, valid, schedule, run, settings) -> None:
         batches = train.batches(0)
+        turns.facts["samples"] = settings.batch_size
 
         def bare(steps: int) -> dict[str, float]:
             began = time.perf_counter()
@@ -212,13 +214,14 @@ def bare_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: dic
 
 
 def counted(objective: nn.Module, batch: dict) -> dict[str, int]:
-    """Floating-point operations, forward and backward, and tokens of one step."""
+    """Floating-point operations, forward and backward, and tokens or images of one step."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         objective(batch).loss.backward()
     objective.zero_grad()
-    return {"flops": counter.get_total_flops(), "tokens": batch["inputs"]["tokens"].numel()}
+    inputs = next(iter(batch["inputs"].values()))
+    return {"flops": counter.get_total_flops(), "tokens": inputs.numel() if "tokens" in batch["inputs"] else len(inputs)}
 
 
 def pretrain(go: Any, words: list[str], keep_memory: bool = True) -> None:
@@ -229,7 +232,30 @@ def pretrain(go: Any, words: list[str], keep_memory: bool = True) -> None:
     sys.exit(run_command("pretrain", ["trainer.save_every=null", *words]))
 
 
-SIDES = {"ptft": ptft, "loop": loop, "hf-bare": hf_bare, "hf-trainer": hf_trainer, "nanogpt": nanogpt, "gemm": gemm}
+def lightly(turns: Turns, words: list[str]) -> None:
+    """lightly's SimCLR on the images and the network of `ptft pretrain words...`."""
+    pretrain(
+        lambda training, train, valid, schedule, run, settings: image_sides.lightly(turns, training, train, settings), words
+    )
+
+
+def torchvision(turns: Turns, words: list[str]) -> None:
+    """torchvision's transforms and a bare loop on the images and the network of `ptft pretrain words...`."""
+    pretrain(
+        lambda training, train, valid, schedule, run, settings: image_sides.torchvision(turns, training, train, settings), words
+    )
+
+
+SIDES = {
+    "ptft": ptft,
+    "loop": loop,
+    "hf-bare": hf_bare,
+    "hf-trainer": hf_trainer,
+    "nanogpt": nanogpt,
+    "lightly": lightly,
+    "torchvision": torchvision,
+    "gemm": gemm,
+}
 
 
 def main(words: list[str]) -> None:

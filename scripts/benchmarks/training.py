@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from argparse import Namespace
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.report import ratios, spread, table
@@ -75,6 +76,36 @@ def against(options: Namespace, folder: Path, words: str, peers: dict[str, list[
         rows.append([name, f"{rate:,.0f}", *faster, f"{told[-1]['loss']:.3f}"])
     done = 2 * WARM + sum(turn["steps"] for turn in turns["ptft"])
     table(["", "tokens/s", "ptft is faster: min", "median", "max", f"training loss at step {done}"], rows)
+
+
+def resnet(options: Namespace, folder: Path) -> None:
+    """ResNet-18 on images of 32 x 32, with labels and as SimCLR, against other libraries on the same network."""
+    import numpy as np
+
+    random, count = np.random.default_rng(0), 256 if options.quick else 4096
+    images = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    np.savez(folder / "images.npz", images=images, labels=np.arange(count) % 10)
+    network = "model.width=8 trainer.batch_size=16" if options.quick else "trainer.batch_size=128"
+    rest = f"model=resnet18 model.stem=small dataset=image_arrays dataset.path={folder / 'images.npz'} {network} {FLAT}"
+    cases = {
+        "classes": (f"objective=classify optimizer=sgd {rest}", "torchvision"),
+        "SimCLR": (f"objective=contrastive objective.probe=null objective.hidden=512 optimizer=sgd {rest}", "lightly"),
+    }
+    rows = []
+    for name, (words, peer) in cases.items():
+        there = find_spec(peer) is not None
+        sides = {"ptft": "loop"} | ({peer: peer} if there else {})
+        whole = Namespace(quick=False)  # a small network is asked for in words
+        sides = {label: [side, *settings(whole, folder, words)] for label, side in sides.items()}
+        turns = interleave(sides, budget(options, 120), folder)
+        rate = statistics.median(turn["steps"] * turn["samples"] / turn["seconds"] for turn in turns["ptft"])
+        over = [100 * (turn["seconds"] / turn["bare"] - 1) for turn in turns["ptft"]]
+        share = [100 * turn["data"] / turn["seconds"] for turn in turns["ptft"]]
+        faster = spread(ratios(turns[peer], turns["ptft"])) if there else ["not installed", "", ""]
+        medians = [f"{statistics.median(values):.1f}" for values in (over, share)]
+        rows.append([name, f"{rate:,.0f}", *medians, peer, *faster])
+    head = ["", "images/s", "% over a bare loop", "% of the step is data", "against", "ptft is faster: min", "median", "max"]
+    table(head, rows)
 
 
 def peak(options: Namespace, folder: Path) -> None:
