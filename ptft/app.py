@@ -79,9 +79,8 @@ def _run(command: str, words: list[str]) -> int:
     arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
     job = Job(command, root, arguments, folder)
-    ckpt = arguments.values("ckpt")
     schema.register()
-    handover.register(ckpt[0] if len(ckpt) == 1 else None)
+    handover.register(arguments.only("ckpt"), arguments.only("part"))
     settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}"]
     try:
         if arguments.flags:

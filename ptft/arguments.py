@@ -71,6 +71,11 @@ class Arguments:
         value = override.value()
         return [None if value is None else str(getattr(value, "text", value))]
 
+    def only(self, key: str) -> str | None:
+        """What `key` was set to, where that is one text."""
+        found = self.values(key)
+        return found[0] if len(found) == 1 else None
+
 
 def parse(command: str, words: list[str]) -> Arguments:
     """Sort words into flags and overrides. Raises UserError."""

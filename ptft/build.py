@@ -195,12 +195,24 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
         model = _model(config, facts)
     seed_step(config["seed"], "heads")
     facts |= {"model": model, "dataset": dataset, "seed": config["seed"]}
+    if "ckpt_load" in config:  # a command that trains
+        facts["open_run"] = partial(open_run, config)
     objective = resolve.resolve("objective", config["objective"], facts, trusted)
     landed = _load(objective, source, config, goes_on) if source else None
     if source and dataset:
         dataset.notes += read_manifest(source)["identity"].get("notes", [])
     precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
     return Stage(config, dataset, tokenizer, transform, objective.to(device), device, precision, source, landed)
+
+
+def open_run(config: dict, run: str) -> Stage:
+    """What was trained in another run, frozen, with the device of this one's `config`. Raises what `stage` raises."""
+    saved = saved_config(locate(run))
+    parts = {part: saved.get(part) for part in ("dataset", "tokenizer", "transform", "model", "objective")}
+    shared = {name: config[name] for name in ("seed", "device", "trusted_modules")}
+    opened = stage({**parts, **shared, "ckpt": run}, prepare=False)
+    opened.objective.requires_grad_(False).eval()
+    return opened
 
 
 def _facts(source: Path | None, heads: bool) -> dict[str, Any]:
@@ -257,7 +269,7 @@ def examples(stage: Stage, source: str) -> Iterator[tuple[Any, Example]]:
 
 def text_length(config: dict, model: torch.nn.Module, objective: type[Objective]) -> int:
     """How many tokens of text one example may have, without those the objective adds. Raises UserError."""
-    wanted = config["dataset"]["max_length"] or model.max_length
+    wanted = config["dataset"].get("max_length") or model.max_length
     least = objective.added_tokens + 1
     if not least <= wanted <= model.max_length:
         raise UserError(f"dataset.max_length={wanted}: expected {least} to model.max_length={model.max_length}")

@@ -24,7 +24,6 @@ HINTS = {
     "finetune ckpt": "ckpt=RUN, or ckpt=null model=NAME to start from scratch",
     "output": "output=FOLDER, or the file NAME.pt2 or NAME.onnx",
     "input": "input=FILE, or input=- for standard input",
-    "prompt": 'prompt="some text"',
     "show run": "ptft show RUN",
 }
 

@@ -49,8 +49,7 @@ def show(command: str, root: str, arguments: Arguments) -> None:
 
 def _composed(root: str, arguments: Arguments) -> DictConfig:
     schema.register()
-    ckpt = arguments.values("ckpt")
-    handover.register(ckpt[0] if len(ckpt) == 1 else None)
+    handover.register(arguments.only("ckpt"), arguments.only("part"))
     folder = arguments.flags.get("--config-dir")
     own = [f"hydra.searchpath=['file://{Path(folder).resolve()}']"] if folder else []
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,22 @@ def _r2() -> Metric:
             return super().compute() if self.total > 1 else self.residual.new_tensor(math.nan)
 
     return R2()
+
+
+def likeness() -> dict[str, Metric]:
+    """Rank correlation (Spearman's) and linear correlation (Pearson's) of numbers [B] with numbers [B]."""
+    from torchmetrics import SpearmanCorrCoef
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ranks need all the numbers: that they are kept is no news
+        return {"spearman": SpearmanCorrCoef(), "pearson": correlation()}
+
+
+def correlation() -> Metric:
+    """Pearson's correlation of numbers [B] with numbers [B]."""
+    from torchmetrics import PearsonCorrCoef
+
+    return PearsonCorrCoef()
 
 
 def multilabel(num_classes: int, threshold: float) -> dict[str, Metric]:

@@ -60,6 +60,7 @@ FACTS = {
     "steps",
     "steps_per_epoch",
     "seed",
+    "open_run",
 }
 
 

@@ -13,16 +13,17 @@ from typing import Any
 
 from ptft.duration import duration
 from ptft.errors import UserError
+from ptft.protocols import PROTOCOLS
 
 REQUIRED = "???"  # how OmegaConf writes a value that must be given
 # settings with few possible values, null among them where a default is null
 CHOICES = {
     "split": ("train", "valid", "test"),
-    "protocol": ("knn", "linear"),
+    "protocol": tuple(PROTOCOLS),
     "weights": ("trained", "initial"),
     "ckpt_load.weights": ("model", "ema", "teacher"),
     "pooling": ("mean", "max", "last", "cls", "concat"),
-    "format": ("safetensors", "hf", "torch_export", "onnx"),
+    "format": ("safetensors", "hf", "torch_export", "onnx", "vectors"),
 }
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NONFINITE = ("stop", "skip", "rollback")

@@ -185,9 +185,8 @@ def compose():
         found = []
         arguments = parse(command, list(words))
         overrides = [*arguments.overrides, *implied(command, arguments)]
-        ckpt = arguments.values("ckpt")[0] if arguments.values("ckpt") else None
         schema.register()
-        handover.register(ckpt)
+        handover.register(arguments.only("ckpt"), arguments.only("part"))
         if arguments.flags:
             app.hydra_main(found.append, command, [*arguments.flag_words(), *app.QUIET, *overrides])
         else:

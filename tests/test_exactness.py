@@ -21,7 +21,7 @@ from ptft.errors import Stopped
 from ptft.locate import locate
 from ptft.logs import Console
 
-MODEL = ("model.dim=16", "model.heads=2", "model.hidden=32", "model.max_length=48", "tokenizer=byte")
+SIZES = ("model.dim=16", "model.hidden=32", "model.max_length=48", "tokenizer=byte")
 # rows 30 and 6 rows a step: an epoch is 5 steps
 TRAINER = (
     "trainer.steps=8",
@@ -46,16 +46,22 @@ PACE = {"tokens_per_second", "samples_per_second", "seconds_left"}
 
 def command(objective: str, data) -> tuple[str, ...]:
     """The words that train for an objective from scratch."""
-    causal, both = ("model=gpt", "model.layers=2"), ("model=transformer_tiny",)
+    causal, both = ("model=gpt", "model.layers=2", "model.heads=2"), ("model=transformer_tiny", "model.heads=2")
+    sides = "model=transformer_seq2seq", "model.layers=1", "model.heads=2"
+    lstm = "model=lstm", "model.layers=2", "model.weight_drop=0.3", "model.embedding_dropout=0.1"
     finetune = ("finetune", "ckpt=null")
     words = {
         "mlm": ("pretrain", "objective=mlm", *both, *data.text),
+        "bert": ("pretrain", "objective=bert", *both, "model.segments=2", *data.text, "dataset.documents=line"),
+        "lstm": ("pretrain", "objective=clm", *lstm, *data.text),
         "clm": ("pretrain", "objective=clm", *causal, *data.text),
         "classify": (*finetune, "task=classify", *both, *data.classes),
         "regress": (*finetune, "task=regress", *both, *data.numbers),
+        "translate": ("pretrain", "objective=translate", "objective.max_tokens=2", *sides, *data.pairs),
+        "infill": ("pretrain", "objective=infill", *sides, *data.text),
         "generate": (*finetune, "task=generate", "objective.max_tokens=2", *causal, *data.pairs),
     }
-    return *words[objective], *MODEL
+    return *words[objective], *SIZES
 
 
 class Interrupting(Console):
@@ -104,12 +110,17 @@ def assert_same_run(one: Path, other: Path) -> None:
 CHOSEN = [
     ("mlm", "full", 0, 3, "mid-epoch"),
     ("mlm", "lora", 2, 1, "epoch two"),
+    ("bert", "full", 2, 3, "epoch two"),
+    ("lstm", "full", 0, 3, "mid-epoch"),
+    ("lstm", "gradual", 2, 1, "epoch two"),
     ("clm", "full", 2, 3, "epoch two"),
     ("clm", "gradual", 0, 1, "epoch end"),
     ("classify", "frozen", 0, 1, "epoch two"),
     ("classify", "lora", 0, 3, "mid-epoch"),
     ("regress", "gradual", 0, 3, "epoch two"),
     ("generate", "lora", 0, 1, "epoch end"),
+    ("translate", "full", 0, 1, "epoch end"),
+    ("infill", "full", 2, 3, "mid-epoch"),
 ]
 # every pair of two choices occurs
 REST = [
@@ -187,7 +198,7 @@ def test_the_number_of_workers_changes_nothing(train, data, tmp_path):
         assert content(run)["model.safetensors"] == content(runs[0])["model.safetensors"]
 
 
-@pytest.mark.parametrize("objective", ["mlm", "clm", "classify", "regress", "generate"])
+@pytest.mark.parametrize("objective", ["mlm", "bert", "clm", "classify", "regress", "generate"])
 def test_accumulating_small_batches_equals_the_big_one(objective, train, compose, data, tmp_path):
     plain = "model.dropout=0", "optimizer=sgd", "optimizer.lr=0.5", "schedule=constant", "trainer.clip=null"
     words = *command(objective, data), *plain, "trainer.steps=1", "trainer.eval_batches=1", "trainer.log_every=1"

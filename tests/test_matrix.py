@@ -11,12 +11,14 @@ import zlib
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from ptft import build, resolve
 from ptft.choices import config_dir, groups
 from ptft.errors import DataError, UserError
 from ptft.locate import read_yaml
+from ptft.objective import lacking
 from ptft.records import metrics, read_json
 
 OPTIONS = groups([config_dir()])
@@ -26,6 +28,8 @@ FEW = {"sample:nuclei", "sample:blood_cells"}  # samples of a few images
 LIGHT = {"ResNet": "resnet_small", "VAE": "vae", "ViT": "vit"}  # options of their classes that train in a moment
 HEAVY = {"densenet121", "googlenet", "inception_v3", "vgg11"}
 SIDE = 28  # pixels
+# what some objectives and models ask of other parts
+ASKED = {"bert": {"dataset": {"documents": "line"}}, "nnlm": {"objective": {"tie": False}}}
 TASKS_OF_TEXT = {"class": "classes", "number": "numbers", "text": "pairs", None: "classes"}
 
 
@@ -58,7 +62,7 @@ def fits(aim: tuple[str, str], dataset: str, model: str) -> bool:
     """Whether three choices go together, by what each says of itself."""
     objective, data, kind = OBJECTIVES[aim], DATASETS[dataset], MODELS[model]
     reads = objective.needs & build.MODALITIES or build.MODALITIES
-    return objective.needs <= kind.traits and data.modality in reads & kind.traits and objective.target in data.targets
+    return not lacking(objective.needs, kind.traits) and data.modality in reads & kind.traits and objective.target in data.targets
 
 
 def sources() -> list[str]:
@@ -120,6 +124,8 @@ def files(tmp_path_factory):
     (folder / "labels.idx").write_bytes(bytes([0, 0, 8, 1]) + np.array([40], ">i4").tobytes() + labels.tobytes())
     pairs = "".join(f"who sat on mat {number}?,cat {number}\n" for number in range(40))
     (folder / "pairs.csv").write_text(f"source,target\n{pairs}")
+    alike = "".join(f"who sat on mat {number}?,cat {number},{number % 5}\n" for number in range(40))
+    (folder / "alike.csv").write_text(f"text,other,label\n{alike}")
     rows = "".join(f"{random.normal():.3f},{random.normal():.3f},{number % 2},{number % 3 == 0:d}\n" for number in range(40))
     (folder / "table.csv").write_text(f"width,height,kind,spotted\n{rows}")
     return folder
@@ -137,6 +143,8 @@ def filled(name: str, target: str | None, data, files) -> dict:
         "image_arrays": {"path": str(files / "arrays.npz")},
         "idx_images": {"images": str(files / "images.idx"), "labels": str(files / "labels.idx")},
     }
+    if target == "likeness":
+        own["labelled_text"] = {"path": str(files / "alike.csv"), "text_pair": "other"}
     little = {"valid_path": None, "test_path": None, "valid_fraction": 0.02, "test_fraction": 0.0}
     shares = {"valid_fraction": 0.2, "test_fraction": 0.0} if name in own or settings.get("path") in FEW else little
     return settings | {key: value for key, value in shares.items() if key in settings} | own.get(name, {})
@@ -150,13 +158,20 @@ def parts_of(aim: tuple[str, str], dataset: str, model: str, data, files) -> dic
     transform = brought(*aim, "transform") or "eval"
     parts = {"objective": node(*aim), "model": settings, "dataset": filled(dataset, OBJECTIVES[aim].target, data, files)}
     parts["transform"] = node("transform", transform) | {"size": SIDE} if pictures else None
+    for part, settings in [*ASKED.get(aim[1], {}).items(), *ASKED.get(model, {}).items()]:
+        parts[part] |= {key: value for key, value in settings.items() if key in parts[part]}
     return parts if texts else parts | {"tokenizer": None}
 
 
 def train_a_moment(aim, dataset, model, launch, data, files) -> None:
     """Two steps; the labels of a shipped set are what they are, and may be none that this aim can learn."""
+    parts = parts_of(aim, dataset, model, data, files)
     try:
-        run = launch(**parts_of(aim, dataset, model, data, files))
+        if "teacher" in parts["objective"]:
+            other = {"tokenizer": node("tokenizer", "byte"), **parts, "objective": node("task", "classify")}
+            taught = launch(**other, saved=yaml.safe_dump(other))  # what a checkpoint says of itself
+            parts["objective"]["teacher"] = str(taught.rename(taught.with_name("teacher")))
+        run = launch(**parts)
     except DataError as error:
         assert OBJECTIVES[aim].target in ("number", "classes")
         assert "expected" in str(error)

@@ -1,6 +1,7 @@
 """`ptft evaluate ckpt=RUN split=test`: score a trained model on a split of its data, or of other data.
 
-With protocol=knn or linear it is the model's features that are scored, by a probe, whatever the model was trained for.
+With protocol=NAME it is scored by one of ptft/protocols.py, whatever it was trained for: protocol=knn or linear by what its
+features tell of classes, wordsim or analogy by its vectors of words.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import Any
 
 from ptft import build
 from ptft.canvas import write_png
-from ptft.errors import DataError, MachineError
+from ptft.errors import DataError, MachineError, UserError
 from ptft.journal import plain
 from ptft.locate import locate, saved_config
 from ptft.logs import Console
 from ptft.loop import evaluate
 from ptft.outcome import per_class
+from ptft.protocols import PROTOCOLS
 
+SPLITS = ("train", "valid", "test")
 MAPPED = 1000  # points of the map of features
 
 
@@ -26,16 +29,18 @@ def main(config: dict) -> tuple[str, float] | None:
     """Print the scores, and leave them in scores.json of `run` where one is given; returns the objective's own score."""
     console = Console(0)
     if config["protocol"]:
-        config = _with_probe(config)
+        config = _with_protocol(config)
     stage = build.stage(config, report=console.progress)
-    if stage.dataset.rows(config["split"]) is None:
+    whole = bool(config["protocol"]) and PROTOCOLS[config["protocol"]].whole
+    if not whole and stage.dataset.rows(config["split"]) is None:
         raise DataError(f"split={config['split']}: the dataset has no such split")
     for note in stage.dataset.notes:
         console.note(note)
-    scores, details = _probed(stage) if config["protocol"] else _evaluated(stage)
-    console.summary({"ckpt": config["ckpt"], "split": config["split"], **scores})
+    split = "all" if whole else config["split"]
+    scores, details = _measured(stage, whole) if config["protocol"] else _evaluated(stage)
+    console.summary({"ckpt": config["ckpt"], "split": split, **scores})
     if config["run"]:
-        _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config["protocol"]))
+        _leave(Path(config["run"]), split, {**scores, **details}, add=bool(config["protocol"]))
     score = stage.objective.score
     return (score, scores[score]) if score in scores else None
 
@@ -44,24 +49,30 @@ def _evaluated(stage: build.Stage) -> tuple[dict[str, float], dict[str, Any]]:
     """The scores of the objective itself, and those that are one for each class."""
     config = stage.config
     settings = SimpleNamespace(seed=config["seed"], precision=stage.precision, eval_batches=None, samples=0)
-    found = evaluate(stage.objective, stage.loader(config["split"], config["batch_size"]), settings)
+    found = evaluate(stage.objective, stage.loader(config["split"], config["batch_size"]), settings, limit=False)
     return found.scores, per_class(found, stage.dataset.facts.get("labels"))
 
 
-def _with_probe(config: dict) -> dict:
-    """The configuration with a probe in the objective's place, and the seed the model was built with."""
+def _with_protocol(config: dict) -> dict:
+    """The configuration with the protocol in the objective's place, and the seed the model was built with."""
+    protocol = PROTOCOLS[config["protocol"]]
+    if config["weights"] == "initial" and "weights" not in protocol.settings:
+        raise UserError(f"weights=initial is for probes of features, not for protocol={config['protocol']}")
     saved = saved_config(locate(config["ckpt"]))
     pooling = config["pooling"] or (saved.get("objective") or {}).get("pooling") or "mean"
-    probe = {"protocol": config["protocol"], "weights": config["weights"], "pooling": pooling}
-    return {**config, "seed": saved["seed"], "objective": {"_target_": "ptft.tasks.representation.Representation", **probe}}
+    known = {**config, "pooling": pooling}
+    objective = {"_target_": protocol.target, **{name: known[name] for name in protocol.settings}}
+    return {**config, "seed": saved["seed"], "objective": objective}
 
 
-def _probed(stage: build.Stage) -> tuple[dict[str, float], dict[str, Any]]:
-    """The score of the probe; a map of the features goes into the folder of `run`."""
+def _measured(stage: build.Stage, whole: bool) -> tuple[dict[str, float], dict[str, Any]]:
+    """The scores of the protocol; where it has a map of the features, that goes into the folder of `run`."""
     config = stage.config
-    rows = stage.dataset.rows(config["split"])
+    splits = SPLITS if whole else (config["split"],)
+    found = [rows for rows in map(stage.dataset.rows, splits) if rows is not None]
+    rows = found[0] if len(found) == 1 else [example for part in found for example in part]
     scores = stage.objective.measure(rows)
-    if config["run"]:
+    if config["run"] and hasattr(stage.objective, "map"):
         folder = _folder(Path(config["run"]) / "pictures")
         write_png(folder / f"map-{config['split']}-{config['weights']}.png", stage.objective.map(rows, MAPPED))
     return scores, {}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import load_file, save_file
 
 from ptft import build
@@ -19,19 +21,25 @@ from ptft.errors import MachineError, UserError
 from ptft.huggingface import proving, writing
 from ptft.logs import Console
 from ptft.manifest import GROUPS, read_manifest
+from ptft.nn import word_vectors
 from ptft.objective import heads
 from ptft.portable import RandomTexts, RandomValues, difference, save_graph, save_onnx, traced
 
 TOLERANCE = 1e-4
+BLANK = re.compile(r"\s")  # no word of the text format has one
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of an export: the largest difference from the model's answers, how it was read back, what was left out."""
+    """What became of an export: the largest difference from the model's answers, how it was read back, what was left out.
+
+    compared: what the difference is of.
+    """
 
     difference: float
     read: str
     left: list[str] = field(default_factory=list)
+    compared: str = "on random inputs"
 
 
 def main(config: dict) -> None:
@@ -55,7 +63,7 @@ def main(config: dict) -> None:
             os.rename(path, place.parent / path.name)
     console = Console(0)
     told = {"ckpt": config["ckpt"], "format": config["format"], "output": str(place)}
-    console.summary({**told, "difference": f"{written.difference:.1e} at most on random inputs, {written.read}"})
+    console.summary({**told, "difference": f"{written.difference:.1e} at most {written.compared}, {written.read}"})
     if written.left:
         console.note(f"{config['format']} has no place for the head: {', '.join(written.left)} left out")
 
@@ -127,10 +135,31 @@ def onnx(stage: build.Stage, path: Path) -> Written:
     return Written(difference(run, stage.objective.answer, random), "run from the file")
 
 
+def vectors(stage: build.Stage, path: Path) -> Written:
+    """The vectors of all words as word2vec writes them: a line of count and width, then each word and its numbers."""
+    found = word_vectors.table(stage.model).numpy()
+    specials = set(stage.tokenizer.special_ids) if stage.tokenizer else set()
+    words = {index: stage.tokenizer.token(index) for index in range(len(found)) if index not in specials}
+    plain = {index: word for index, word in words.items() if word and not BLANK.search(word)}
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"{len(plain)} {found.shape[1]}\n")
+        for index, word in plain.items():
+            file.write(f"{word} {' '.join(map('{:.9g}'.format, found[index].tolist()))}\n")
+    with path.open(encoding="utf-8", newline="\n") as file:
+        count, dim = map(int, file.readline().split())
+        again = {word: numbers.split(" ") for word, _, numbers in (line.rstrip("\n").partition(" ") for line in file)}
+    shape = count == len(again) == len(plain) and dim == found.shape[1]
+    read = np.array([again[word] for word in plain.values()], dtype=np.float32).reshape(len(plain), -1)
+    difference = float(np.abs(read - found[list(plain)]).max(initial=0.0)) if shape else float("inf")
+    skipped = f"; {len(words) - len(plain)} tokens with blanks left out" if len(plain) < len(words) else ""
+    return Written(difference, f"read back{skipped}", compared=f"in the vectors of {len(plain):,} words")
+
+
 # the ending of a format that is one file; the others are a folder
 FORMATS: dict[str, tuple[Callable[[build.Stage, Path], Written], str]] = {
     "safetensors": (safetensors, ""),
     "hf": (hf, ""),
     "torch_export": (torch_export, ".pt2"),
     "onnx": (onnx, ".onnx"),
+    "vectors": (vectors, ".txt"),
 }

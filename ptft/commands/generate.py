@@ -1,39 +1,92 @@
-"""`ptft generate ckpt=RUN prompt="..."`: continue a prompt with a causal language model."""
+"""`ptft generate ckpt=RUN prompt="..."` or `input=FILE`: let a model write: continuations, translations, summaries."""
 
 from __future__ import annotations
 
-from ptft import build
+import json
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from itertools import islice
+from typing import Any
+
+from ptft import build, resolve
+from ptft.data.reading import input_rows, row_id, text_cell
 from ptft.errors import UserError
 from ptft.machine import autocast
-from ptft.nn.generation import generate
+from ptft.nn.generation import Decoding, write
 from ptft.nn.language import NextToken
+from ptft.outputs import destination
 
 
 def main(config: dict) -> None:
-    """Print `num_samples` continuations, each after its prompt."""
+    """Print what is written for `prompt`, or one JSON line for each row of `input`: its id (or number from 0) and the text."""
+    if (config["prompt"] is None) == (config["input"] is None):
+        raise UserError('give what to write for: prompt="some text", or input=FILE for a file of texts, not both')
     stage = build.stage(config, prepare=False)
     objective = stage.objective.eval()
     if not isinstance(objective, NextToken):
         raise UserError(
             f"ckpt={config['ckpt']}: {type(objective).__name__} cannot write text; "
-            f"generate needs a run of objective=clm or task=generate"
+            f"generate needs a run of objective=clm, translate or infill, or of task=generate"
         )
-    tokenizer = stage.tokenizer
-    prompt = objective.prompt(config["prompt"])
     try:
-        with autocast(stage.device, stage.precision):
-            written = generate(
-                objective,
-                prompt,
-                config["max_tokens"],
-                temperature=config["temperature"],
-                top_k=config["top_k"],
-                top_p=config["top_p"],
-                seed=config["seed"],
-                eos_id=tokenizer.eos_id,
-                num_samples=config["num_samples"],
-            )
+        how = decoding(config, objective.decoding)
+        if config["input"] is None:
+            for text in next(_written(stage, how, [config["prompt"]])):
+                print(objective.shown(config["prompt"], text))
+        else:
+            _write_lines(stage, how)
     except ValueError as error:
         raise UserError(str(error)) from None
-    for tokens in written:
-        print(objective.shown(config["prompt"], tokenizer.decode(tokens)))
+
+
+def decoding(config: dict, own: Decoding) -> Decoding:
+    """How to write: as the run does it, but for what is given; a search draws nothing, and what draws does not search.
+
+    Raises ValueError for settings that do not go together.
+    """
+    given = {field.name: config[field.name] for field in fields(Decoding) if config[field.name] is not None}
+    draws = [name for name in ("top_k", "top_p") if name in given] + ["num_samples"] * (config["num_samples"] > 1)
+    if given.get("num_beams", 1) > 1:
+        if draws:
+            raise ValueError(f"num_beams={given['num_beams']} writes the one likeliest text; leave out {' and '.join(draws)}")
+        own = replace(own, temperature=0.0)
+    elif draws or given.get("temperature") or "num_beams" in given:
+        own = replace(own, num_beams=1, temperature=own.temperature or float(bool(draws)))
+    return replace(own, **given)
+
+
+def _write_lines(stage: build.Stage, how: Decoding) -> None:
+    config = stage.config
+    rows = _texts(stage)
+    with destination(config["output"]) as file:
+        done = 0
+        while batch := list(islice(rows, config["batch_size"])):
+            written = _written(stage, how, [text for _, text in batch], done)
+            for (name, _), texts in zip(batch, written, strict=True):
+                found = {"text": texts[0]} if config["num_samples"] == 1 else {"texts": texts}
+                file.write(json.dumps({"id": name, **found}, ensure_ascii=False) + "\n")
+            file.flush()
+            done += len(batch)
+
+
+def _texts(stage: build.Stage) -> Iterator[tuple[Any, str]]:
+    """The texts of `input`, each with its id; from the columns of the training data, where that was a table of pairs."""
+    source = stage.config["input"]
+    dataset = resolve.find("dataset", stage.config["dataset"], stage.config["trusted_modules"])
+    if hasattr(dataset, "reader"):
+        yield from ((name, example["text"]) for name, example in build.examples(stage, source))
+        return
+    column = stage.config["dataset"].get("text") or "text"
+    for number, (where, row) in enumerate(input_rows(source)):
+        yield row_id(row, number), text_cell(row, where, column if column in row else "text")
+
+
+def _written(stage: build.Stage, how: Decoding, texts: list[str], before: int = 0) -> Iterator[list[str]]:
+    """What is written for each text, `num_samples` times. before: how many texts were written for already."""
+    times = stage.config["num_samples"]
+    prompts = [prompt for text in texts for prompt in [stage.objective.prompt(text)] * times]
+    rows = range(before * times, before * times + len(prompts))
+    with autocast(stage.device, stage.precision):
+        found = write(stage.objective, prompts, how, stage.config["seed"], rows, stage.tokenizer.eos_id)
+    decoded = map(stage.tokenizer.decode, found)
+    return (list(islice(decoded, times)) for _ in texts)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
 
 from ptft import build
-from ptft.errors import MachineError, UserError
+from ptft.errors import UserError
 from ptft.loop import move
 from ptft.machine import autocast
 from ptft.objective import Example
+from ptft.outputs import destination
 from ptft.randomness import Draw
 
 
@@ -27,19 +26,10 @@ def main(config: dict) -> None:
         name = type(stage.objective).__name__
         raise UserError(f"ckpt={config['ckpt']}: {name} predicts no labels; predict needs a run of ptft finetune")
     stage.objective.eval()
-    with _destination(config["output"]) as file:
+    with destination(config["output"]) as file:
         for answer in _answers(stage, config):
             file.write(json.dumps(answer, ensure_ascii=False) + "\n")
             file.flush()
-
-
-def _destination(name: str) -> AbstractContextManager[TextIO]:
-    if name == "-":
-        return nullcontext(sys.stdout)
-    try:
-        return open(name, "w", encoding="utf-8")
-    except OSError as error:
-        raise MachineError(f"output={name}: {error.strerror}") from None
 
 
 def _answers(stage: build.Stage, config: dict) -> Iterator[dict[str, Any]]:

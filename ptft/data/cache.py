@@ -36,6 +36,17 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]], notes: list[str]) 
     return final, facts
 
 
+class Derives:
+    """A dataset whose prepared rows, in `folder`, others can derive more from."""
+
+    folder: Path
+    notes: list[str]
+
+    def derived(self, name: str, build: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+        """A folder of the cache for something made of the prepared rows; see `cached`."""
+        return cached(f"{name}-{self.folder.name}", build, self.notes)
+
+
 def writable_root(notes: list[str]) -> Path:
     """$PTFT_CACHE or ~/.cache/ptft, if files can be made there."""
     root = Path(os.environ.get("PTFT_CACHE") or Path.home() / ".cache" / "ptft").expanduser()

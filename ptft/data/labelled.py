@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ptft.data.cache import cached
+from ptft.data.cache import Derives, cached
 from ptft.data.files import find_files, fingerprint
 from ptft.data.label_sets import class_sets
 from ptft.data.reading import choose_label, choose_text, existing, first_row, input_rows, row_id, text_cell
@@ -21,6 +21,9 @@ from ptft.data.table import SPLITS, Encoder, LabelledRows, Table, read_table
 from ptft.data.targets import check_single, class_codes, numbers, strata
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, UserError
+
+NUMBERS = ("number", "likeness")
+LAYOUT = 2  # of the files in the cache: raise it when they change
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Reader:
         return "text" if list(row) == ["text"] and self.text_pair is None else self.text
 
 
-class LabelledText:
+class LabelledText(Derives):
     """A table of texts with labels.
 
     Splits without a file of their own are held out of the training rows by `split_seed`, class by class; equal texts
@@ -51,7 +54,7 @@ class LabelledText:
     """
 
     modality = "text"
-    targets = (None, "class", "classes", "number", "text")
+    targets = (None, "class", "classes", "number", "likeness", "text")
     text_setting = "dataset.text"
     label_setting = "dataset.label"
 
@@ -142,8 +145,8 @@ class LabelledText:
         """Encode all splits into the cache, or find them there.
 
         target: what is learned of the label column: "class", "classes" (any number of them, with | or ; between), "number",
-        "text" (a completion) or None. labels: the class names of a trained model, in its order; without them, the sorted
-        ones of the training rows.
+        "likeness" (a number that says how alike two texts are), "text" (a completion) or None. labels: the class names of a
+        trained model, in its order; without them, the sorted ones of the training rows.
         """
         self.check_target(target)
         encoder = self.encoder(tokenizer, max_length, target)
@@ -151,7 +154,8 @@ class LabelledText:
         def build(folder: Path) -> dict[str, Any]:
             return self.build(folder, encoder, target, labels)
 
-        settings = hashlib.sha256(repr((self.fingerprint, tokenizer.hash, max_length, target, labels)).encode()).hexdigest()
+        known = (self.fingerprint, tokenizer.hash, max_length, target, labels, LAYOUT)
+        settings = hashlib.sha256(repr(known).encode()).hexdigest()
         self.folder, self.prepared = cached(f"labelled-{settings[:40]}", build, self.notes)
         self.labels = self.prepared["labels"]
         self.notes += self.prepared["notes"]
@@ -163,6 +167,8 @@ class LabelledText:
             raise UserError(f"dataset.per_class={self.per_class} is for tasks that learn classes; leave it out")
         if self.text_pair is not None and target == "text":
             raise UserError(f"dataset.text_pair={self.text_pair}: a task that learns to write takes one text")
+        if self.text_pair is None and target == "likeness":
+            raise UserError("dataset.text_pair must be given: the task compares two texts; dataset.text_pair=COLUMN")
 
     def encoder(self, tokenizer: Tokenizer, max_length: int, target: str | None) -> Encoder:
         """What turns rows into files of examples."""
@@ -181,7 +187,7 @@ class LabelledText:
                 answers[split].tofile(folder / f"{split}.labels")
         notes += self.lacking(tables)
         counts = {split: len(table) for split, table in tables.items()}
-        train = answers["train"] if target == "number" else None
+        train = answers["train"] if target in NUMBERS else None
         spread = {} if train is None else {"target_mean": float(train.mean()), "target_std": float(train.std())}
         found = {"rows": counts, "labels": labels, "target": target, "notes": notes, "type": encoder.type}
         return found | {"spread": spread}
@@ -196,7 +202,7 @@ class LabelledText:
             check_single(tables, self.label)
         if target == "class":
             return class_codes(tables, self.label, labels)
-        return labels, {split: numbers(table, self.label) for split, table in tables.items() if target == "number"}
+        return labels, {split: numbers(table, self.label) for split, table in tables.items() if target in NUMBERS}
 
     def lacking(self, tables: dict[str, Any]) -> list[str]:
         """Splits that were to be held out but got no row, in words."""

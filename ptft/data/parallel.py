@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from ptft.data.files import find_files, resolve
 from ptft.data.labelled import LabelledText
 from ptft.data.opening import guarded, open_text
-from ptft.data.reading import rows, text_cell
+from ptft.data.reading import field, rows, text_cell
 from ptft.data.table import Table
 from ptft.errors import DataError, UserError
 
-Pair = tuple[str, str, str]  # where it stands, source, target
+Pair = tuple[str, str, list[str]]  # where it stands, source, targets
 
 
 class ParallelText(LabelledText):
     """Source and target texts for tasks that write: translation, summarisation, replies.
 
     path, valid_path, test_path: a table with the columns `source` and `target`, or a list of two text files, the first
-    with a source and the second with its target on each line.
+    with a source and the second with its target on each line. A cell may list several targets: the first is learned, and all
+    are right.
     """
 
     targets = (None, "text")
@@ -71,11 +73,12 @@ class ParallelText(LabelledText):
 
     def read(self, paths: list[Path]) -> Table:
         """All pairs of the files of one split; those that are empty on either side are left out and counted."""
-        table = Table([], None, [], [])
-        for where, source, target in aligned(*paths) if self.aligned else self.cells(paths):
-            if source.strip() and target.strip():
+        table = Table([], None, [], [], others=[])
+        for where, source, targets in aligned(*paths) if self.aligned else self.cells(paths):
+            if source.strip() and targets:
                 table.texts.append(source)
-                table.labels.append(target)
+                table.labels.append(targets[0])
+                table.others.append(targets[1:])
                 table.places.append(where)
             else:
                 table.empty += 1
@@ -84,7 +87,7 @@ class ParallelText(LabelledText):
     def cells(self, paths: list[Path]) -> Iterator[Pair]:
         for path in paths:
             for where, row in rows(path):
-                yield where, text_cell(row, where, self.text), text_cell(row, where, self.label)
+                yield where, text_cell(row, where, self.text), target_cell(row, where, self.label)
 
     def texts(self, split: str = "train") -> Iterator[str]:
         """Sources and targets, to train one tokenizer on both."""
@@ -103,4 +106,12 @@ def aligned(source: Path, target: Path) -> Iterator[Pair]:
             if text is None or written is None:
                 shorter = source if text is None else target
                 raise DataError(f"{shorter}:{number}: ends before the other file; expected as many lines in both")
-            yield f"{source}:{number}", text.rstrip("\r\n"), written.rstrip("\r\n")
+            written = written.rstrip("\r\n")
+            yield f"{source}:{number}", text.rstrip("\r\n"), [written] if written.strip() else []
+
+
+def target_cell(row: dict[str, Any], where: str, column: str) -> list[str]:
+    """The texts of a cell, which holds one or a list of them; those that are empty do not count."""
+    cell = field(row, where, column)
+    texts = [text_cell({column: part}, where, column) for part in (cell if isinstance(cell, list) else [cell])]
+    return [text for text in texts if text.strip()]

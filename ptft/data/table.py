@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ptft.errors import DataError
 
 SPLITS = ("train", "valid", "test")
 ENCODED_AT_ONCE = 1024
-TYPES = {"class": np.int64, "number": np.float64, "classes": np.uint8}  # of labels on disk
+TYPES = {"class": np.int64, "number": np.float64, "likeness": np.float64, "classes": np.uint8}  # of labels on disk
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Table:
     """Rows as columns.
 
     places: what an error message names ("file:line"). empty: rows without text, left out. listed: where the first label
-    stands that is a list.
+    stands that is a list. others: for each row the further texts that would do as well as its label, where rows have some.
     """
 
     texts: list[str]
@@ -33,6 +34,7 @@ class Table:
     places: list[str]
     empty: int = 0
     listed: str | None = None
+    others: list[list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -41,7 +43,8 @@ class Table:
         """Some of the rows."""
         pairs = None if self.pairs is None else [self.pairs[row] for row in chosen]
         texts, labels = [self.texts[row] for row in chosen], [self.labels[row] for row in chosen]
-        return Table(texts, pairs, labels, [self.places[row] for row in chosen], listed=self.listed)
+        others = None if self.others is None else [self.others[row] for row in chosen]
+        return Table(texts, pairs, labels, [self.places[row] for row in chosen], listed=self.listed, others=others)
 
 
 def read_table(paths: Sequence[Path], text: str, pair: str | None, label: str) -> Table:
@@ -99,8 +102,9 @@ class Encoder:
             tokens, others = [one for one, _ in kept], [two for _, two in kept]
             write_ragged(folder, f"{split}.second", others, self.type)
         write_ragged(folder, split, [ids[: self.room] for ids in tokens], self.type)
-        raw = [np.frombuffer(text.encode(), dtype=np.uint8) for text in table.texts]
-        write_ragged(folder, f"{split}.texts", raw, "uint8")
+        write_ragged(folder, f"{split}.texts", [as_bytes(text) for text in table.texts], "uint8")
+        if self.completion:
+            write_ragged(folder, f"{split}.references", [as_bytes(json.dumps(some)) for some in references(table)], "uint8")
         return notes(table.empty, lengths, self.room)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -113,6 +117,16 @@ class Encoder:
             return {"tokens": self.tokenizer.encode([text])[0][: self.room]}
         tokens, other = shorten(*self.tokenizer.encode([text, pair]), self.room)
         return {"tokens": tokens, "pair": other}
+
+
+def as_bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def references(table: Table) -> Iterator[list[str]]:
+    """For each row all texts that would be right."""
+    others = table.others or [[]] * len(table)
+    return ([label, *more] for label, more in zip(table.labels, others, strict=True))
 
 
 def shorten(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +153,7 @@ class LabelledRows(Rows):
     """Encoded rows of one split.
 
     An example has tokens int32 [n]; pair int32 [m] where rows have two texts; label (int class, float, or uint8 [classes] of
-    zeros and ones) or completion int32 [k], as the target is; row; text, as it stands in the file.
+    zeros and ones), or completion int32 [k] and its references as they stand in the file, as the target is; row; text.
     """
 
     def __init__(self, folder: Path, split: str, kind: str, target: str | None, pair: bool):
@@ -147,6 +161,7 @@ class LabelledRows(Rows):
         self.texts = ragged(folder, f"{split}.texts", "uint8")
         self.name = "completion" if target == "text" else "pair" if pair else None
         self.second = ragged(folder, f"{split}.second", kind) if self.name else None
+        self.references = ragged(folder, f"{split}.references", "uint8") if target == "text" else None
         labels = np.fromfile(folder / f"{split}.labels", TYPES[target]) if target in TYPES else None
         several = target == "classes"
         self.labels = labels.reshape(len(self.tokens), -1) if several else None if labels is None else labels.tolist()
@@ -164,6 +179,8 @@ class LabelledRows(Rows):
         example: Example = {"tokens": self.tokens[index], "row": index, "text": self.texts.raw(index).decode()}
         if self.second is not None:
             example[self.name] = self.second[index]
+        if self.references is not None:
+            example["references"] = json.loads(self.references.raw(index))
         if self.labels is not None:
             example["label"] = self.labels[index]
         return example

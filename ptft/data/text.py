@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ptft.data.cache import cached
+from ptft.data.cache import Derives, cached
 from ptft.data.documents import MODES, SPLITS, Census, Division, Routed, Source, count
 from ptft.data.encoding import Report, encode_documents
 from ptft.data.files import find_files, fingerprint
@@ -19,7 +19,7 @@ from ptft.data.tokenizer import Tokenizer
 from ptft.errors import UserError, did_you_mean
 
 
-class Text:
+class Text(Derives):
     """Text to pretrain on, from a file or a folder; tables give one document a row.
 
     Held-out documents are drawn by `split_seed`; where they are few, the end of the text is held out, cut at a line.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
+from ptft.data.word_split import SPACE, kind_of_words
 from ptft.errors import CheckpointError
 
 # Said before the first use, so that the library does not warn when a loader forks its workers.
@@ -26,8 +27,6 @@ BERT, ROBERTA = (*SPECIALS[:5], "[SEP]"), ("<pad>", "<unk>", "<s>", "</s>", "<ma
 CASTS = (SPECIALS, BERT, ROBERTA, ("<|endoftext|>",) * len(SPECIALS))
 WORD_MARK = "\u2581"
 CACHED_CHUNKS = 1 << 17
-# White space as the library's regular expressions know it; Python's \s has four control characters more.
-SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 MARKS = r"!-/:-@\[-`{-~"
 # What no version of Unicode will reclassify: Latin, Cyrillic and Chinese letters, general and Chinese punctuation.
 LETTERS = "A-Za-zÀ-ÖØ-öø-ɏЀ-ҁҊ-ԯ一-鿿"
@@ -46,6 +45,7 @@ CHUNKS = {
     "bpe": re.compile(GPT2),
     "wordpiece": re.compile(rf"[A-Za-z0-9]+(?![^ \n\t\r{MARKS}])|[{MARKS}]|[^ \n\t\r]+"),
     "unigram": re.compile(rf" ?[^ \n\[{WORD_MARK}]+| |\n|\[|{WORD_MARK}[^ \n\[{WORD_MARK}]*"),
+    "word": re.compile(r"[^ \n\t\r]+"),
 }
 
 
@@ -103,7 +103,7 @@ class Tokenizer:
     @property
     def streams(self) -> bool:
         """Whether a text cut before a blank that follows a letter encodes to the ids of the whole."""
-        return self.kind != "other"
+        return self.kind not in ("phrase", "other")
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without special tokens: int32 arrays [length]."""
@@ -111,6 +111,8 @@ class Tokenizer:
             return [self.look_up(text) for text in texts]
         if self.kind in CHUNKS:
             return self.encode_chunks(texts)
+        if self.kind == "phrase":
+            return self.encode_lines(texts)
         return [np.array(entry.ids, dtype=np.int32) for entry in self.encode_plain(texts)]
 
     def encode_plain(self, texts: Sequence[str]) -> list:
@@ -127,6 +129,12 @@ class Tokenizer:
             for chunk in missing:
                 del self.known[chunk]
         return ids
+
+    def encode_lines(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Encode line by line, since a phrase is within one; long texts at once take the library very much memory."""
+        lines = [text.split("\n") for text in texts]
+        entries = iter(self.encode_plain([line for text in lines for line in text]))
+        return [np.array([index for _ in text for index in next(entries).ids], dtype=np.int32) for text in lines]
 
     def learn(self, chunks: list[str]) -> None:
         """Remember the ids of chunks; plain words of byte-level BPE go to its merges directly, which is three times faster."""
@@ -201,13 +209,15 @@ def canonical(state: dict[str, Any]) -> str:
 
 
 def kind_of(state: dict[str, Any]) -> str:
-    """Which fast path gives the library's ids: bpe, wordpiece, unigram, character, byte or other."""
+    """Which fast path gives the library's ids: bpe, wordpiece, unigram, character, byte, word, phrase or other."""
     model, before, normal = state["model"], state["pre_tokenizer"] or {}, state["normalizer"]
     layout = (model["type"], before.get("type"))
     if len(state["added_tokens"]) > len(SPECIALS):
         return "other"
     if layout == ("WordPiece", "BertPreTokenizer") and normal and normal["type"] == "BertNormalizer":
         return "wordpiece"
+    if model["type"] == "WordLevel" and normal in (None, {"type": "Lowercase"}) and (found := kind_of_words(before)):
+        return found
     if normal is not None:
         return "other"
     if layout == ("BPE", "ByteLevel") and not before["add_prefix_space"]:
@@ -260,6 +270,8 @@ def opens_word(content: bytes, token: str, kind: str) -> bool:
 
     Ideographs (three UTF-8 bytes from E3 on) are words by themselves; WordPiece says it with its ## mark.
     """
+    if kind in ("word", "phrase"):
+        return True
     if kind == "wordpiece":
         return not token.startswith("##")
     first = content[:1]

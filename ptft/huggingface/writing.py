@@ -17,8 +17,8 @@ from ptft.data.tokenizer import Tokenizer
 from ptft.errors import UserError
 from ptft.huggingface.families import ACTIVATIONS, BERT, GPT2, Family
 from ptft.nn.language import NextToken
+from ptft.nn.masking import MaskedToken
 from ptft.objective import Objective, heads
-from ptft.objectives.mlm import MLM
 
 # their model_type, and the classes of the model without a head and with one
 CLASSES = {BERT: ("bert", "BertModel", "BertForMaskedLM"), GPT2: ("gpt2", "GPT2Model", "GPT2LMHeadModel")}
@@ -83,9 +83,9 @@ def _model(family: Family, node: dict[str, Any], objective: Objective) -> dict[s
 def _head(family: Family, node: dict[str, Any], objective: Objective) -> tuple[dict[str, Tensor] | None, set[str]]:
     """Their head's tensors, and the names of ours in it; None where theirs has no such head."""
     own = heads(objective)
-    if isinstance(objective, NextToken) and family is GPT2:
+    if isinstance(objective, NextToken) and family is GPT2 and "head.bias" not in own:
         return ({} if objective.head is None else {family.tied: objective.head.weight.data}), {"head.weight"}
-    if isinstance(objective, MLM) and family is BERT and node["activation"] == "gelu":
+    if isinstance(objective, MaskedToken) and family is BERT and node["activation"] == "gelu":
         names = family.head_names()
         return {theirs: own[ours] for ours, theirs in names.items()}, set(names)
     return None, set()

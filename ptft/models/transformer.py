@@ -15,7 +15,7 @@ class Transformer(nn.Module):
     (BERT: 2), 0 for none. local_heads: see look_nearby.
     """
 
-    traits = frozenset({"text", "bidirectional"})
+    traits = frozenset({"text", "bidirectional", "segments"})
 
     def __init__(
         self,

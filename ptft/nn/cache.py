@@ -26,3 +26,7 @@ class Cache:
         for store, new in zip(stored, (keys, values), strict=True):
             store[:, :, self.length : end] = new
         return stored[0][:, :, :end], stored[1][:, :, :end]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows [R] of the batch, in their order; one may come several times."""
+        self._layers = [stored and (stored[0][rows], stored[1][rows]) for stored in self._layers]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.nn.cache import Cache
+from ptft.nn.generation import Decoding
+from ptft.nn.writers import Continuation, Translation
 from ptft.objective import Batch, Objective, Output
 
 IGNORED = -1  # a target that carries no loss
@@ -25,21 +28,30 @@ def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class NextToken(Objective):
-    """A causal model with a head over the vocabulary.
+    """A model that writes, causal or encoder-decoder, with a head over the vocabulary.
 
-    tie: the head is the model's token embedding and survives with it; otherwise it is a matrix of its own and is thrown
-    away. Batches hold `targets`: the token that follows each position, or IGNORED; where only some positions count,
-    `index` names them in the flattened batch and `targets` are theirs.
+    tie: the head is the model's token embedding and survives with it; otherwise it is a matrix of its own, maybe with a
+    bias, and is thrown away. decoding: how it writes where nothing else is said. Raises ValueError for a tied head with a
+    bias, or of another width than the features. Batches hold `targets`: the token that follows each position, or IGNORED;
+    where only some positions count, `index` names them in the flattened batch and `targets` are theirs.
     """
 
     needs = frozenset({"text", "causal"})
+    decoding = Decoding(max_tokens=200)
 
-    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool):
+    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool, bias: bool = False):
         super().__init__(model)
+        if tie and bias:
+            raise ValueError("bias=true: only a head of its own has one; give tie=false as well")
+        width = model.token_embedding.embedding_dim
+        if tie and width != model.dim:
+            raise ValueError(f"tie=true: the token embedding is {width} wide and the features are {model.dim}; give tie=false")
         self.tokenizer = tokenizer
-        self.head = None if tie else nn.Linear(model.dim, tokenizer.vocab_size, bias=False)
+        self.head = None if tie else nn.Linear(model.dim, tokenizer.vocab_size, bias)
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=0.02)
+        if bias:
+            nn.init.zeros_(self.head.bias)
 
     def prompt(self, text: str) -> list[int]:
         """The ids that a text to continue begins with; an empty one begins like a new document."""
@@ -54,19 +66,34 @@ class NextToken(Objective):
         """The head's matrix [vocabulary, dim]."""
         return self.model.token_embedding.weight if self.head is None else self.head.weight
 
-    def logits(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """Scores [B, vocabulary] of the token that follows `tokens` [B, T], which continue what the cache holds."""
-        return F.linear(self.model(tokens, cache=cache)[:, -1], self.output_weight)
+    def over_vocabulary(self, features: Tensor) -> Tensor:
+        """Scores over the vocabulary of features [..., dim]."""
+        return F.linear(features, self.output_weight, None if self.head is None else self.head.bias)
+
+    def logits(self, tokens: Tensor, cache: Cache | None = None, **places: Tensor) -> Tensor:
+        """Scores [B, vocabulary] of the token that follows `tokens` [B, T], which continue what the cache holds.
+
+        places: mask and positions, where texts are padded.
+        """
+        return self.over_vocabulary(self.model(tokens, cache=cache, **places)[:, -1])
+
+    def writer(self, prompts: Sequence[Sequence[int]], cache: bool = True) -> Continuation | Translation:
+        """What says, token by token, how prompts may go on; an encoder-decoder model reads them as sources."""
+        if "seq2seq" in self.model.traits:
+            return Translation(self, prompts, self.tokenizer.pad_id, self.tokenizer.cls_id)
+        return Continuation(self, prompts, cache)
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The logits [B, T, vocabulary] of what follows each token."""
-        return F.linear(self.model(**inputs), self.output_weight)
+        """The logits [B, T, vocabulary] of what follows each token; an encoder-decoder's features where it has no target."""
+        features = self.model(**inputs)
+        reads = "seq2seq" in self.model.traits and "target" not in inputs
+        return features if reads else self.over_vocabulary(features)
 
     def forward(self, batch: Batch) -> Output:
         features = self.model(**batch["inputs"]).flatten(0, 1)
         if "index" in batch:
             features = features[batch["index"]]
-        logits, targets = F.linear(features, self.output_weight), batch["targets"].flatten()
+        logits, targets = self.over_vocabulary(features), batch["targets"].flatten()
         count = (targets != IGNORED).sum()
         output = Output(token_loss(logits, targets), count)
         if not self.training:

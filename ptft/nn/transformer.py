@@ -121,6 +121,8 @@ class Layer(nn.Module):
 class Stack(nn.Module):
     """Layers one upon another, with the norm that a pre-norm stack needs at its end."""
 
+    layer = Layer
+
     def __init__(
         self,
         dim: int,
@@ -136,7 +138,8 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.layers = nn.ModuleList(Layer(dim, heads, hidden, norm, activation, dropout, bias, eps) for _ in range(layers))
+        shape = dim, heads, hidden, norm, activation, dropout, bias, eps
+        self.layers = nn.ModuleList(self.layer(*shape) for _ in range(layers))
         self.norm = nn.LayerNorm(dim, eps=eps, bias=bias) if norm == "pre" else None
         self.rotary_size = dim // heads if positions == "rotary" else 0
         if self.rotary_size % 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +26,11 @@ class Collate:
     """Targets are the tokens moved by one, the last from the example's `next` (-1 or absent: none).
 
     document_aware: positions restart with each document, attention stays inside it, and no document has to guess how
-    the next one begins.
+    the next one begins. placed: whether the model is to be told positions.
     """
 
     document_aware: bool
+    placed: bool
     pad_id: int
     eos_id: int
 
@@ -48,23 +50,24 @@ class Collate:
         documents = pad([example["documents"] for example in examples], IGNORED)
         if (documents == documents[:, :1]).all():
             return {}
-        positions = restarting_positions(documents)
-        return {"documents": torch.from_numpy(documents), "positions": torch.from_numpy(positions)}
+        positions = {"positions": torch.from_numpy(restarting_positions(documents))} if self.placed else {}
+        return {"documents": torch.from_numpy(documents), **positions}
 
 
 class CLM(NextToken):
     """Cross-entropy of every next token.
 
-    tie: the head is the token embedding and survives with the model. document_aware: packed documents do not see each
-    other.
+    tie: the head is the token embedding and survives with the model; a head of its own may have a bias. document_aware:
+    packed documents do not see each other.
     """
 
     fields = ("tokens",)
     byte_lengths: torch.Tensor
 
-    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool, document_aware: bool):
-        super().__init__(model, tokenizer, tie)
-        self.collate = Collate(document_aware, tokenizer.pad_id, tokenizer.eos_id)
+    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool, document_aware: bool, bias: bool = False):
+        super().__init__(model, tokenizer, tie, bias)
+        placed = "positions" in inspect.signature(model.forward).parameters
+        self.collate = Collate(document_aware, placed, tokenizer.pad_id, tokenizer.eos_id)
         self.register_buffer("byte_lengths", torch.as_tensor(tokenizer.byte_lengths), persistent=False)
 
     def forward(self, batch: Batch) -> Output:

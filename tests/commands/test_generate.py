@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 
@@ -56,3 +58,76 @@ def test_a_bidirectional_model_cannot_write(cli, mlm_run):
     answer = cli("generate", f"ckpt={mlm_run}", "prompt=a")
     assert answer.code == 2
     assert "MLM cannot write text" in answer.complaint
+
+
+@pytest.fixture(scope="module")
+def translator(cli, data, tmp_path_factory):
+    """An encoder-decoder model, trained for a moment."""
+    folder = tmp_path_factory.mktemp("translator") / "run"
+    shape = "model.dim=16", "model.layers=1", "model.heads=2", "model.hidden=32", "model.max_length=64"
+    words = "tokenizer=byte", "preset=smoke", "objective.max_tokens=4", *shape, *data.pairs
+    assert cli("pretrain", "objective=translate", f"run={folder}", *words).code == 0
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path) -> dict:
+    """Five texts in files of three kinds."""
+    texts = ["the big cat", "a dog", "the old owl sat on the mat", "cow", "the red ant sat"]
+    rows = [{"id": f"row {number}", "text": text} for number, text in enumerate(texts)]
+    contents = {
+        "rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "rows.csv": "id,text\n" + "".join(f"{row['id']},{row['text']}\n" for row in rows),
+        "rows.txt": "".join(f"{text}\n" for text in texts),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+    return {name.partition(".")[2]: tmp_path / name for name in contents}
+
+
+@pytest.mark.parametrize("parent", ["translator", "clm_run"])
+@pytest.mark.parametrize("way", [("num_beams=4",), ("temperature=0",), ("temperature=1", "seed=3")])
+def test_every_row_of_a_file_gets_one_line_with_its_id_whatever_the_batch(parent, way, cli, files, request):
+    ckpt = request.getfixturevalue(parent)
+
+    def lines(*words) -> list[dict]:
+        answer = cli("generate", f"ckpt={ckpt}", "max_tokens=8", *way, *words)
+        assert answer.code == 0, answer.err
+        return [json.loads(line) for line in answer.out.splitlines()]
+
+    found = lines(f"input={files['jsonl']}")
+    assert [row["id"] for row in found] == [f"row {number}" for number in range(5)]
+    assert found == lines(f"input={files['csv']}") == lines(f"input={files['jsonl']}", "batch_size=2")
+    assert [row["text"] for row in lines(f"input={files['txt']}")] == [row["text"] for row in found]
+
+
+def test_a_file_is_written_for_as_predict_and_evaluate_write(cli, translator, files):
+    written = cli("generate", f"ckpt={translator}", f"input={files['jsonl']}").out
+    assert written == cli("predict", f"ckpt={translator}", f"input={files['jsonl']}").out
+
+
+def test_the_lines_go_into_a_file_and_several_texts_for_a_row_into_a_list(cli, translator, files, tmp_path):
+    output = tmp_path / "written.jsonl"
+    answer = cli("generate", f"ckpt={translator}", f"input={files['txt']}", f"output={output}", "num_samples=3", "max_tokens=6")
+    assert answer.code == 0 and not answer.out
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(rows) == 5 and all(len(row["texts"]) == 3 for row in rows)
+    assert any(len(set(row["texts"])) > 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "prompt="),
+        (("prompt=a", "input=b"), "not both"),
+        (("prompt=a", "num_beams=0"), "num_beams"),
+        (("prompt=a", "num_beams=4", "temperature=0.5"), "num_beams=4 searches"),
+        (("prompt=a", "num_beams=4", "num_samples=2"), "leave out num_samples"),
+        (("prompt=a", "num_beams=4", "top_k=2"), "leave out top_k"),
+        (("input=/no/such/file",), "/no/such/file"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(words, told, cli, clm_run):
+    answer = cli("generate", f"ckpt={clm_run}", *words)
+    assert answer.code in (2, 3)
+    assert told in answer.complaint

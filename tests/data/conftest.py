@@ -77,5 +77,7 @@ def tokenizers(choice, corpus):
     """One trained tokenizer of each kind."""
     sizes = {"bpe": 320, "wordpiece": 120, "unigram": 80}
     changes = {name: {"vocab_size": size} for name, size in sizes.items()}
-    kinds = ("bpe", "wordpiece", "unigram", "character", "byte")
-    return {name: choice("tokenizer", name, **changes.get(name, {})).train([corpus]) for name in kinds}
+    changes |= {"word": {"min_count": 1}, "phrase": {"min_count": 1, "phrases": 0.9}}
+    kinds = ("bpe", "wordpiece", "unigram", "character", "byte", "word", "phrase")
+    options = {"phrase": "word"}
+    return {kind: choice("tokenizer", options.get(kind, kind), **changes.get(kind, {})).train([corpus]) for kind in kinds}

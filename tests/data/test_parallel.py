@@ -1,5 +1,7 @@
 """Pairs of texts from tables and from aligned files."""
 
+import json
+
 import pytest
 
 from ptft.errors import DataError, UserError
@@ -63,3 +65,18 @@ def test_the_pairs_that_ship_are_read_whole(choice, tokenizers):
     dataset = choice("dataset", "chat_pairs")
     dataset.prepare(tokenizers["bpe"], 512, "text")
     assert dataset.describe()["rows"] == {"train": 982, "valid": 122, "test": 125}
+
+
+def test_a_row_keeps_its_target_as_it_stands_and_every_other_right_one(parallel, tokenizers):
+    rows = [{"source": "a cat", "target": ["eine Katze", "ein Kätzchen", ""]}, {"source": "a dog", "target": "ein Hund"}]
+    dataset = parallel({"a.jsonl": "".join(json.dumps(row) + "\n" for row in rows)}, "a.jsonl")
+    dataset.prepare(tokenizers["byte"], 16, "text")
+    found = list(dataset.rows("train"))
+    assert [row["references"] for row in found] == [["eine Katze", "ein Kätzchen"], ["ein Hund"]]
+    assert tokenizers["byte"].decode(found[1]["completion"]) == "ein Hund"
+
+
+def test_a_target_that_is_no_text_is_refused_by_place(parallel):
+    dataset = parallel({"a.jsonl": json.dumps({"source": "a", "target": [1]})}, "a.jsonl")
+    with pytest.raises(DataError, match=r"a.jsonl:1: column 'target' holds a number, expected a string"):
+        list(dataset.texts())

@@ -9,6 +9,7 @@ import transformers
 from ptft.errors import UserError
 from ptft.huggingface import proving, reading, writing
 from ptft.nn.text import Layout
+from ptft.objectives.bert import BERT as PAIRED
 from ptft.objectives.clm import CLM
 from ptft.objectives.mlm import MLM
 from ptft.portable import RandomTexts, difference
@@ -82,6 +83,17 @@ def test_the_head_that_guesses_masked_words_goes_along(bert, masked, tokenizer, 
     assert difference(lambda inputs: theirs(network, inputs).logits, objective.answer, random) < 1e-4
 
 
+def test_of_the_heads_of_bert_that_for_pairs_is_left_out(bert, tokenizer, tmp_path):
+    model, node = bert(segments=2)
+    weights = {"nsp_weight": 1.0, "nsp_random_prob": 0.5, "short_seq_prob": 0.1}
+    objective = PAIRED(model, tokenizer, 0.15, 0.8, 0.1, False, **weights).eval()
+    left = writing.write(tmp_path, node, objective, tokenizer)
+    assert left == ["next.bias", "next.weight", "pooler.bias", "pooler.weight"]
+    network = loaded(tmp_path, "AutoModelForMaskedLM")
+    random = RandomTexts(model, tokenizer.vocab_size)
+    assert difference(lambda inputs: theirs(network, inputs).logits, objective.answer, random) < 1e-4
+
+
 @pytest.mark.parametrize("tie", [True, False])
 def test_a_causal_model_is_a_gpt2_that_goes_on_writing(tie, gpt, tokenizer, tmp_path):
     model, node = gpt()
@@ -91,6 +103,13 @@ def test_a_causal_model_is_a_gpt2_that_goes_on_writing(tie, gpt, tokenizer, tmp_
     random = RandomTexts(model, tokenizer.vocab_size)
     assert difference(lambda inputs: theirs(network, inputs).logits, objective.answer, random) < 1e-4
     assert loaded(tmp_path, "AutoModel").config.eos_token_id == tokenizer.eos_id
+
+
+def test_a_head_with_a_bias_is_none_of_gpt2s(gpt, tokenizer, tmp_path):
+    model, node = gpt()
+    objective = CLM(model, tokenizer, tie=False, document_aware=False, bias=True)
+    assert writing.write(tmp_path, node, objective, tokenizer) == ["head.bias", "head.weight"]
+    loaded(tmp_path, "AutoModel")
 
 
 def test_a_head_that_theirs_has_not_is_left_out_by_name(bert, tokenizer, tmp_path):

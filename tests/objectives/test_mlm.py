@@ -6,8 +6,9 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from ptft.data.vocabulary import WordPiece
+from ptft.nn.masking import filled
 from ptft.objective import heads
-from ptft.objectives.mlm import MLM, filled
+from ptft.objectives.mlm import MLM
 
 BERT = {"positions": "learned", "segments": 2, "norm": "post", "eps": 1e-12}
 SETTINGS = {"mask_prob": 0.15, "mask_share": 0.8, "random_share": 0.1, "whole_word": False}

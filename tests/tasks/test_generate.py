@@ -1,21 +1,66 @@
-"""Prompts and completions."""
+"""Prompts and completions, sources and targets."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from ptft.models.seq2seq import Seq2Seq
+from ptft.models.transformer_seq2seq import TransformerSeq2Seq
+from ptft.randomness import Draw
 from ptft.tasks.generate import Generate
+
+DECODING = {"max_tokens": 20, "temperature": 0.0, "num_beams": 1, "length_penalty": 0.6}
+SCORING = {"scored_rows": 2, "bleu_tokenize": "13a"}
 
 
 @pytest.fixture
 def make_generate(make_gpt, tokenizer):
-    return lambda **changes: Generate(make_gpt(**changes), tokenizer, True, max_tokens=20, temperature=0.0).eval()
+    """The task around a small causal model, with settings of the model changed by name."""
+    return lambda **changes: Generate(make_gpt(**changes), tokenizer, True, **DECODING, **SCORING).eval()
 
 
-def pair(prompt, completion=None) -> dict:
-    example = {"tokens": np.array(prompt)}
+@pytest.fixture
+def make_translate(settings, tokenizer):
+    """The task around a small encoder-decoder model."""
+
+    def make(kind=TransformerSeq2Seq, changes: dict | None = None, **model):
+        torch.manual_seed(0)
+        small = {"dim": 32, "layers": 2, "max_length": 32, "dropout": 0.0}
+        name = "seq2seq" if kind is Seq2Seq else "transformer_seq2seq"
+        built = kind(vocab_size=tokenizer.vocab_size, **settings(name) | small | model)
+        return Generate(built, tokenizer, **{"tie": True, **DECODING, **SCORING, **(changes or {})}).eval()
+
+    return make
+
+
+def pair(prompt, completion=None, *references: str) -> dict:
+    example = {"tokens": np.array(prompt), "references": list(references)}
     return example if completion is None else example | {"completion": np.array(completion)}
+
+
+def learnt_by_heart(objective, pairs: list[dict], draw: Draw, rate: float = 3e-3, steps: int = 120):
+    """Train on the pairs alone; what is then written for them."""
+    optimizer = torch.optim.Adam(objective.parameters(), rate)
+    batch = objective.collate(pairs, Draw(0, draw.epoch, draw.row, training=True))
+    objective.train()
+    for _ in range(steps):
+        output = objective(batch)
+        optimizer.zero_grad()
+        (output.loss / output.count).backward()
+        optimizer.step()
+    objective.eval()
+    asked = objective.collate([pair(example["tokens"]) for example in pairs], draw)
+    output = objective(asked)
+    assert output.count == 0
+    return [row["text"] for row in objective.predict(output, asked)]
+
+
+def ten_pairs() -> list[dict]:
+    random = np.random.default_rng(0)
+    return [pair(random.integers(6, 300, 4), random.integers(6, 300, 1 + place % 5)) for place in range(10)]
 
 
 def test_loss_is_on_the_completion_and_its_end_only(make_generate, draw, tokenizer):
@@ -36,7 +81,8 @@ def test_long_pairs_are_cut_where_it_hurts_least(prompt, completion, make_genera
     objective = make_generate(max_length=32)
     begin, end = np.arange(100, 100 + prompt), np.arange(200, 200 + completion)
     batch = objective.collate([pair(begin, end)], draw(1))
-    tokens, length = batch["inputs"]["tokens"][0].tolist(), batch["prompt_lengths"][0]
+    tokens, length = batch["inputs"]["tokens"][0].tolist(), len(batch["prompts"][0])
+    assert tokens[:length] == batch["prompts"][0]
     assert len(tokens) <= 32
     assert tokens[length - 1] == tokenizer.sep_id and tokens[length - 2] == begin[-1]
     assert batch["targets"][0] == 200
@@ -45,21 +91,64 @@ def test_long_pairs_are_cut_where_it_hurts_least(prompt, completion, make_genera
 
 
 def test_ten_pairs_learnt_by_heart_are_written_and_end(make_generate, draw, tokenizer):
-    objective = make_generate(dim=64)
-    random = np.random.default_rng(0)
-    pairs = [pair(random.integers(6, 300, 4), random.integers(6, 300, 1 + place % 5)) for place in range(10)]
-    optimizer = torch.optim.Adam(objective.parameters(), 3e-3)
-    batch = objective.collate(pairs, draw(10))
-    for _ in range(120):
-        output = objective(batch)
-        optimizer.zero_grad()
-        (output.loss / output.count).backward()
-        optimizer.step()
-    asked = objective.collate([pair(example["tokens"]) for example in pairs], draw(10))
-    output = objective(asked)
-    assert output.count == 0
-    written = [row["text"] for row in objective.predict(output, asked)]
+    pairs = ten_pairs()
+    written = learnt_by_heart(make_generate(dim=64), pairs, draw(10))
     assert written == [tokenizer.decode(example["completion"]) for example in pairs]
+
+
+@pytest.mark.parametrize(("kind", "rate"), [(TransformerSeq2Seq, 5e-3), (Seq2Seq, 1e-2)])
+def test_ten_translations_learnt_by_heart_are_written_and_end(kind, rate, make_translate, draw, tokenizer):
+    pairs, objective = ten_pairs(), make_translate(kind, dim=64)
+    expected = [tokenizer.decode(example["completion"]) for example in pairs]
+    assert learnt_by_heart(objective, pairs, draw(10), rate, steps=60) == expected
+    objective.decoding = replace(objective.decoding, num_beams=4)
+    asked = objective.collate(pairs, draw(10))
+    assert objective.write(asked["prompts"], asked["rows"]) == expected
+
+
+def test_a_translation_is_learned_after_the_true_tokens_before_it(make_translate, draw, tokenizer):
+    objective = make_translate()
+    cls, sep, eos = tokenizer.cls_id, tokenizer.sep_id, tokenizer.eos_id
+    batch = objective.collate([pair([10, 11, 12], [20, 21]), pair([13], [22])], draw(2))
+    assert batch["inputs"]["tokens"].tolist() == [[cls, 10, 11, 12, sep], [cls, 13, sep, 0, 0]]
+    assert batch["inputs"]["mask"].tolist() == [[True] * 5, [True] * 3 + [False] * 2]
+    assert batch["inputs"]["target"].tolist() == [[cls, 20, 21], [cls, 22, 0]]
+    assert batch["targets"].tolist() == [20, 21, eos, 22, eos]
+    logits = F.linear(objective.model(**batch["inputs"]), objective.output_weight)
+    chosen = torch.cat((logits[0, :3], logits[1, :2]))
+    output = objective(batch)
+    torch.testing.assert_close(output.loss, F.cross_entropy(chosen, batch["targets"], reduction="sum"))
+    assert output.count == 5
+
+
+def test_sources_and_targets_beyond_the_models_length_are_cut_at_their_ends(make_translate, draw, tokenizer):
+    objective = make_translate(max_length=8)
+    batch = objective.collate([pair(np.arange(10, 30), np.arange(40, 60))], draw(1))
+    assert batch["inputs"]["tokens"].tolist() == [[tokenizer.cls_id, *range(10, 16), tokenizer.sep_id]]
+    assert batch["targets"].tolist() == list(range(40, 48))
+
+
+def test_written_texts_are_scored_for_the_first_rows_and_at_the_end_for_all(make_translate, draw):
+    objective = make_translate()
+    pairs = [pair([10 + row], [20], f"reference {row}") for row in range(4)]
+    batch = objective.collate(pairs, draw(4))
+    output = objective(batch)
+    assert output.target == [["reference 0"], ["reference 1"]] and len(output.prediction) == 2
+    objective.thorough = True
+    assert [one for (one,) in objective(batch).target] == [f"reference {row}" for row in range(4)]
+    assert objective.train()(batch).prediction is None
+
+
+def test_scores_of_texts_are_left_out_where_no_row_is_to_be_scored(make_translate):
+    objective = make_translate(changes={"scored_rows": 0})
+    assert objective.metrics() == {}
+    assert set(make_translate().metrics()) == {"bleu", "chrf", "rouge1", "rouge2", "rougeL"}
+
+
+def test_a_tied_head_of_another_width_is_refused_by_name(make_translate):
+    with pytest.raises(ValueError, match="tie=true: the token embedding is 8 wide and the features are 32"):
+        make_translate(Seq2Seq, dim_embedding=8)
+    assert make_translate(Seq2Seq, {"tie": False}, dim_embedding=8).head.weight.shape[1] == 32
 
 
 def test_samples_show_prompt_and_completion(make_generate, draw, tokenizer):
