@@ -144,7 +144,7 @@ def load_model(
     found = report(tensors, model, fresh)
     if not allow_partial and (found.missing or found.unexpected or found.reshaped):
         raise UserError(f"ckpt: {found}{_explain(found)}; ckpt_load.allow_partial=true loads what fits")
-    if not found.loaded:
+    if not found.loaded and (tensors or found.missing):  # a linear model has none: all it learns is in the head
         raise UserError(f"ckpt: no weight of the checkpoint fits the model{_explain(found)}")
     model.load_state_dict({name: tensors[name] for name in found.loaded}, strict=False)
     return found

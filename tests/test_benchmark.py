@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARK = Path(__file__).parents[1] / "scripts" / "benchmark"
-NAMES = ("loop", "mlm", "clm", "peak", "data", "images", "resnet", "start", "tokenize", "checkpoint")
+NAMES = ("loop", "mlm", "clm", "peak", "data", "words", "images", "resnet", "start", "tokenize", "checkpoint")
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ BEFORE_TORCH = FRONT | {
     "exactjson",
     "locate",
     "manifest",
+    "protocols",
     "terminal",
 }
 

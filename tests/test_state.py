@@ -239,3 +239,9 @@ def test_heads_of_another_size_or_name_are_refused():
         load_heads(Task(3), {"head.weight": source.weight})
     with pytest.raises(CheckpointError, match=r"heads: decoder is only in the checkpoint"):
         load_heads(Task(3), {"head.weight": source.weight, "head.bias": source.bias, "decoder": source.bias})
+
+
+def test_a_model_without_weights_takes_a_checkpoint_without_any_and_no_other():
+    assert load_model(nn.Flatten(), {}).loaded == []
+    with pytest.raises(UserError, match="no weight of the checkpoint fits"):
+        load_model(nn.Flatten(), {"w": torch.ones(1)}, allow_partial=True)

@@ -1,7 +1,8 @@
 """`ptft evaluate ckpt=RUN split=test`: score a trained model on a split of its data, or of other data.
 
 With protocol=NAME it is scored by one of ptft/protocols.py, whatever it was trained for: protocol=knn or linear by what its
-features tell of classes, wordsim or analogy by its vectors of words.
+features tell of classes, similarity by its embeddings of texts, wordsim or analogy by its vectors of words, choice by the
+options it holds likely.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from ptft.journal import plain
 from ptft.locate import locate, saved_config
 from ptft.logs import Console
 from ptft.loop import evaluate
+from ptft.machine import autocast
+from ptft.nn.language import NextToken
+from ptft.nn.likelihood import choose
 from ptft.outcome import per_class
 from ptft.protocols import PROTOCOLS
 
@@ -36,11 +40,11 @@ def main(config: dict) -> tuple[str, float] | None:
         raise DataError(f"split={config['split']}: the dataset has no such split")
     for note in stage.dataset.notes:
         console.note(note)
-    split = "all" if whole else config["split"]
-    scores, details = _measured(stage, whole) if config["protocol"] else _evaluated(stage)
-    console.summary({"ckpt": config["ckpt"], "split": split, **scores})
+    by_protocol = config["protocol"] == "choice" or hasattr(stage.objective, "measure")
+    scores, details = _measured(stage, whole) if by_protocol else _evaluated(stage)
+    console.summary({"ckpt": config["ckpt"], "split": config["split"], **scores})
     if config["run"]:
-        _leave(Path(config["run"]), split, {**scores, **details}, add=bool(config["protocol"]))
+        _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config["protocol"]))
     score = stage.objective.score
     return (score, scores[score]) if score in scores else None
 
@@ -58,6 +62,8 @@ def _with_protocol(config: dict) -> dict:
     protocol = PROTOCOLS[config["protocol"]]
     if config["weights"] == "initial" and "weights" not in protocol.settings:
         raise UserError(f"weights=initial is for probes of features, not for protocol={config['protocol']}")
+    if protocol.target is None:
+        return config
     saved = saved_config(locate(config["ckpt"]))
     pooling = config["pooling"] or (saved.get("objective") or {}).get("pooling") or "mean"
     known = {**config, "pooling": pooling}
@@ -71,11 +77,25 @@ def _measured(stage: build.Stage, whole: bool) -> tuple[dict[str, float], dict[s
     splits = SPLITS if whole else (config["split"],)
     found = [rows for rows in map(stage.dataset.rows, splits) if rows is not None]
     rows = found[0] if len(found) == 1 else [example for part in found for example in part]
+    if config["protocol"] == "choice":
+        return _chosen(stage, rows), {}
     scores = stage.objective.measure(rows)
     if config["run"] and hasattr(stage.objective, "map"):
         folder = _folder(Path(config["run"]) / "pictures")
         write_png(folder / f"map-{config['split']}-{config['weights']}.png", stage.objective.map(rows, MAPPED))
     return scores, {}
+
+
+def _chosen(stage: build.Stage, questions: list) -> dict[str, float]:
+    """How often the likeliest option is the right one, by log probability and by that per byte, and what chance would give."""
+    if not isinstance(stage.objective, NextToken) or not all("options" in question for question in questions[:1]):
+        raise UserError("protocol=choice: a causal language model chooses between options; give its run, and dataset=choices")
+    with autocast(stage.device, stage.precision):
+        chosen = [choose(stage.objective.eval(), question) for question in questions]
+    answers = [question["answer"] for question in questions]
+    plain, per_byte = (sum(map(int.__eq__, found, answers)) / len(answers) for found in zip(*chosen, strict=True))
+    chance = sum(1 / len(question["options"]) for question in questions) / len(questions)
+    return {"accuracy": plain, "accuracy_per_byte": per_byte, "chance": chance}
 
 
 def _folder(path: Path) -> Path:

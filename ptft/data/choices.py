@@ -23,7 +23,7 @@ class Choices:
     """
 
     modality = "text"
-    targets = (None,)
+    targets = (None, "text")
     columns: dict[str, Any] = {}
     facts: dict[str, Any] = {}
 

@@ -55,13 +55,13 @@ class Characters(nn.Module):
         widest = max(width for width, _ in filters)
         if longest < max(3, widest):
             raise ValueError(f"max_characters={longest}: expected at least {max(3, widest)}")
-        width = sum(number for _, number in filters)
+        features = sum(number for _, number in filters)
         self.register_buffer("table", spellings(tokenizer, longest), persistent=False)
         self.character = nn.Embedding(SPECIAL + len(set(tokenizer.special_ids)), size)
         self.filters = nn.ModuleList(nn.Conv1d(size, number, width) for width, number in filters)
-        self.highways = nn.Sequential(*(Highway(width) for _ in range(highways)))
-        self.projection = nn.Linear(width, dim)
-        nn.init.normal_(self.projection.weight, std=SPREAD * width**-0.5)
+        self.highways = nn.Sequential(*(Highway(features) for _ in range(highways)))
+        self.projection = nn.Linear(features, dim)
+        nn.init.normal_(self.projection.weight, std=SPREAD * features**-0.5)
         nn.init.zeros_(self.projection.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:

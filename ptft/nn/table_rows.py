@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Lookup(torch.autograd.Function):
-    """Different rows of a large table, whose gradient is sparse with each of them once: table [V, dim], rows [n] -> [n, dim]."""
+    """Different rows of a large table, whose gradient is sparse, each row once: table [V, dim], rows [n] -> [n, dim]."""
 
     @staticmethod
     def forward(context: Any, table: Tensor, rows: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def count_words(rows: Any, tokenizer: Any) -> np.ndarray:
 
 
 def occurring(dataset: Any, tokenizer: Any) -> np.ndarray:
-    """The counts of words in the training rows; ones where a model is only looked at and there are no data. Raises DataError."""
+    """The counts of words in the training rows; ones where there are no data, only a model. Raises DataError."""
     if dataset is None:
         return np.ones(tokenizer.vocab_size, dtype=np.int64)
     counts = count_words(dataset.rows("train"), tokenizer)

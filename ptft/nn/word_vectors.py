@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor, nn
 
@@ -20,7 +18,7 @@ def table(model: nn.Module) -> Tensor:
 
 
 def mean_vector(vectors: Tensor, tokens: np.ndarray, unknown: int) -> Tensor | None:
-    """The direction of a word, [dim]: of the mean of its tokens' vectors; None where a part of it is unknown, or there is none."""
+    """The direction of a word, [dim]: of the mean of its tokens' vectors; None where one of them is unknown."""
     if len(tokens) == 0 or (tokens == unknown).any():
         return None
     return unit(vectors[tokens.tolist()].mean(0, keepdim=True))[0]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 SHOWN_WORDS = 8
-TRIPLES_IN_A_ROW = 256
+TRIPLES_IN_A_ROW, ROWS_AT_LEAST = 256, 64
 
 
 def weighting(counts: Tensor, x_max: float, alpha: float) -> Tensor:
@@ -85,7 +85,8 @@ class GloVe(Objective):
         folder, facts = self.dataset.derived(f"pairs-{self.window}-{of_these}", build)
         if not facts["triples"]:
             raise DataError("objective=glove: no two words that the tokenizer knows occur together in this text; give more")
-        return Triples(folder / "triples", facts["triples"], TRIPLES_IN_A_ROW)
+        size = min(TRIPLES_IN_A_ROW, max(1, facts["triples"] // ROWS_AT_LEAST))
+        return Triples(folder / "triples", facts["triples"], size)
 
     def forward(self, batch: Batch) -> Output:
         with torch.autocast(batch["count"].device.type, enabled=False):

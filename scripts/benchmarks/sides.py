@@ -6,6 +6,7 @@ would begin to train, they take over.
 
 from __future__ import annotations
 
+import itertools
 import os
 import runpy
 import sys
@@ -194,6 +195,27 @@ def nanogpt(turns: Turns, words: list[str]) -> None:
     runpy.run_path("train.py", init_globals={"print": listen})
 
 
+def gensim(turns: Turns, words: list[str]) -> None:
+    """gensim's compiled inner loop on a text's words, a thousand to a sentence as in word2vec.c, with its usual settings."""
+    from gensim.matutils import zeros_aligned
+    from gensim.models import Word2Vec
+    from gensim.models.word2vec_inner import train_batch_cbow, train_batch_sg
+
+    kind, path = words
+    text = Path(path).read_text("utf-8").lower().split()
+    sentences = [text[start : start + 1000] for start in range(0, len(text), 1000)]
+    model = Word2Vec(vector_size=100, window=5, min_count=5, sg=int(kind == "skipgram"), negative=5, sample=1e-3, workers=1)
+    model.build_vocab(sentences)
+    room = [zeros_aligned(model.layer1_size, dtype="float32") for _ in range(2)]
+    turns.facts["tokens"] = 8 * 1000
+    for start in itertools.cycle(range(0, max(len(sentences) - 8, 1), 8)):
+        turns.tick()
+        if kind == "skipgram":
+            train_batch_sg(model, sentences[start : start + 8], 0.01, room[0], False)
+        else:
+            train_batch_cbow(model, sentences[start : start + 8], 0.01, *room, False)
+
+
 def gemm(turns: Turns, words: list[str]) -> None:
     """Products of square matrices, what the machine can do at best: size and dtype."""
     size, dtype = int(words[0]), getattr(torch, words[1])
@@ -251,7 +273,7 @@ SIDES = {
     "loop": loop,
     "hf-bare": hf_bare,
     "hf-trainer": hf_trainer,
-    "nanogpt": nanogpt,
+    "nanogpt": nanogpt, "gensim": gensim,
     "lightly": lightly,
     "torchvision": torchvision,
     "gemm": gemm,

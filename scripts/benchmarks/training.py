@@ -12,6 +12,7 @@ from benchmarks.report import ratios, spread, table
 from benchmarks.turns import WARM, interleave
 
 NUMBERS = itertools.count()
+SMALL = "model.dim=24 model.layers=1 trainer.batch_size=2"
 FLAT = "trainer.steps=1000000 schedule.warmup=0"
 TINY = f"model=transformer_tiny model.dim=16 model.layers=1 model.max_length=32 trainer.batch_size=2 {FLAT}"
 DEFAULT = FLAT
@@ -147,9 +148,9 @@ def data(options: Namespace, folder: Path) -> None:
     table(["", "ms a step", "% data: min", "median", "max"], rows)
 
 
-def settings(options: Namespace, folder: Path, words: str) -> list[str]:
+def settings(options: Namespace, folder: Path, words: str, quick: str = SMALL) -> list[str]:
     """The settings of one side: the last of several for the same key, and a run folder of its own."""
-    quick = "model.dim=24 model.layers=1 trainer.batch_size=2" if options.quick else ""
+    quick = quick if options.quick else ""
     run = f"run={folder / 'runs' / str(next(NUMBERS))}"
     return list({word.partition("=")[0]: word for word in [*words.split(), *quick.split(), run]}.values())
 

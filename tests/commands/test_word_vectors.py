@@ -69,7 +69,7 @@ def test_words_are_scored_by_similarity_and_analogy(run, cli, tmp_path):
         "evaluate", f"ckpt={run}", "protocol=analogy", "dataset=analogies", f"dataset.path={tmp_path / 'questions.txt'}", out
     )
     assert answer.code == 0, answer.err
-    found = read_json(tmp_path / "out" / "scores.json")["all"]
+    found = read_json(tmp_path / "out" / "scores.json")["test"]
     assert found["spearman"] is not None and found["analogy_accuracy"] in (0.0, 1.0)
     assert found["coverage"] == 0.5
     answer = cli("evaluate", f"ckpt={run}", "protocol=analogy", "weights=initial", "dataset=analogies", "dataset.path=x")

@@ -207,7 +207,9 @@ def test_a_run_can_be_tuned_to_tasks(train, data, tmp_path):
     quick = ("trainer.steps=2", "trainer.eval_batches=1", "device=cpu")
     words = ("pretrain", *data.text, "tokenizer=byte", "objective=plm", "objective.mem_len=8", *small, *quick)
     run = train(tmp_path / "plm", *words, "trainer.batch_size=4")
-    for task, labelled in (("classify", data.classes), ("regress", data.numbers)):
+    (tmp_path / "tags.conll").write_text("Ann B-PER\nsaw O\nBob B-PER\n\n" * 60)
+    tagged = ("dataset=tagged_text", f"dataset.path={tmp_path / 'tags.conll'}", "dataset.valid_fraction=0.2")
+    for task, labelled in (("classify", data.classes), ("regress", data.numbers), ("tag", tagged)):
         tuned = train(tmp_path / task, "finetune", f"ckpt={run}", f"task={task}", *labelled, *quick)
         assert (tuned / "scores.json").exists()
     again = train(

@@ -88,10 +88,8 @@ def test_negatives_cost_on_average_what_their_distribution_says(kind, shared, bu
         ids = row["tokens"].tolist()
         for place, word in enumerate(ids):
             around = [ids[other] for other in (place - 1, place + 1) if 0 <= other < len(ids)]
-            if kind == "skipgram":
-                pairs = [(inner[word], other) for other in around]
-            else:
-                pairs = [(inner[around].mean(0), word)]
+            pairs = [(inner[word], other) for other in around]
+            pairs = pairs if kind == "skipgram" else [(inner[around].mean(0), word)]
             for vector, target in pairs:
                 costs = F.softplus(outer @ vector) * share
                 exact += float(F.softplus(-outer[target] @ vector) + 5 * (costs.sum() - costs[target]))
