@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,16 +21,29 @@ def layers(raw: Mapping[str, Tensor]) -> list[str]:
     return sorted(name.removesuffix(ending) for name in raw if name.endswith(ending))
 
 
-def write(folder: Path, raw: Mapping[str, Tensor], alpha: float, base: str) -> None:
-    """Write adapter_model.safetensors and adapter_config.json into `folder`. base: where the adapted weights are."""
-    names = layers(raw)
-    tensors = {}
+def write(
+    folder: Path,
+    raw: Mapping[str, Tensor],
+    alpha: float,
+    base: str,
+    theirs: Mapping[str, tuple[str, ...]] | None = None,
+    transposed: bool = False,
+) -> None:
+    """Write adapter_model.safetensors and adapter_config.json into `folder`.
+
+    base: where the adapted weights are. theirs: layers of another library's model for each of ours, several where they are
+    joined to one; those not named keep their name. transposed: that library's matrices are [in, out].
+    """
+    names, tensors, targets = layers(raw), {}, []
     for name in names:
         original, down, up = (raw[f"{name}{INNER}{part}"] for part in ("original", "0.down", "0.up"))
         # a convolution's factors are convolutions: one of its own size, and one of single points
         points = (1,) * (original.ndim - 2)
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = down.reshape(len(down), *original.shape[1:]).contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = up.reshape(*up.shape, *points).contiguous()
+        parts = (theirs or {}).get(name, (name,))
+        targets += parts
+        for part, rows in zip(parts, up.chunk(len(parts)), strict=True):
+            tensors[f"{PREFIX}{part}.lora_A.weight"] = down.reshape(len(down), *original.shape[1:]).clone()
+            tensors[f"{PREFIX}{part}.lora_B.weight"] = rows.reshape(*rows.shape, *points).clone()
     rank = raw[f"{names[0]}{INNER}0.down"].shape[0]
     config = {
         "peft_type": "LORA",
@@ -38,23 +52,25 @@ def write(folder: Path, raw: Mapping[str, Tensor], alpha: float, base: str) -> N
         "r": rank,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
-        "target_modules": names,
+        "target_modules": targets,
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": transposed,
         "inference_mode": True,
     }
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
-def merged(folder: Path, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def merged(folder: Path, raw: Mapping[str, Tensor], theirs: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, Tensor]:
     """The weights that the files make of the original ones in `raw`: W + alpha / r * B A (LoRA, 2106.09685, 4.1)."""
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    tensors = load_file(folder / WEIGHTS)
-    found = {}
-    for name in config["target_modules"]:
-        down, up = (tensors[f"{PREFIX}{name}.lora_{part}.weight"] for part in "AB")
-        change = config["lora_alpha"] / config["r"] * (up.flatten(1) @ down.flatten(1))
+    tensors, found = load_file(folder / WEIGHTS), {}
+    for name in layers(raw):
+        factors = [
+            [tensors[f"{PREFIX}{part}.lora_{side}.weight"].flatten(1) for side in "BA"]
+            for part in (theirs or {}).get(name, (name,))
+        ]
+        change = config["lora_alpha"] / config["r"] * torch.cat([up @ down for up, down in factors])
         original = raw[f"{name}{INNER}original"]
         found[f"{name}.weight"] = original + change.view_as(original)
     return found

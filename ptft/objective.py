@@ -35,10 +35,10 @@ class Output:
 class Objective(nn.Module):
     """What is trained for: a collate, heads, a loss and its scores around a model that survives it.
 
-    A subclass names the model traits it `needs` ("causal|seq2seq": one of them), the `fields` of an example it reads, the kind of `target` it wants from
-    labelled data (class, number, text), the `score` that chooses the best checkpoint, how many tokens of a model's length
-    its layout takes for itself (`added_tokens`), and whether its training batches must continue each other (`lanes`): row i
-    of a batch goes on where row i of the one before ended, so that buffers can carry a state from one to the next.
+    A subclass names the model traits it `needs` ("causal|seq2seq": one of them), the `fields` of an example it reads, the
+    kind of `target` it wants from labelled data (class, number, text), the `score` that chooses the best checkpoint, how many
+    tokens of a model's length its layout takes for itself (`added_tokens`), and whether its training batches must continue
+    each other (`lanes`): row i of a batch goes on where row i of the one before ended, so that buffers can carry a state.
     """
 
     needs: frozenset[str] = frozenset()

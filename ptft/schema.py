@@ -23,7 +23,7 @@ CHOICES = {
     "weights": ("trained", "initial"),
     "ckpt_load.weights": ("model", "ema", "teacher"),
     "pooling": ("mean", "max", "last", "cls", "concat"),
-    "format": ("safetensors", "hf", "torch_export", "onnx", "vectors"),
+    "format": ("safetensors", "hf", "peft", "torch_export", "onnx", "vectors"),
 }
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NONFINITE = ("stop", "skip", "rollback")

@@ -80,7 +80,8 @@ def test_every_preset_goes_with_every_training_command(preset, words, compose):
 def test_every_experiment_composes_for_the_command_it_names(compose):
     for name, path in OPTIONS.get("experiment", {}).items():
         command = re.search(r"# Command: ptft (\w+)", path.read_text())[1]
-        parent = () if command == "pretrain" or "ckpt" in read_yaml(path) else ("ckpt=null", "model=transformer", "tokenizer=bpe")
+        fresh = "ckpt=null", "model=transformer", "tokenizer=bpe"
+        parent = () if command == "pretrain" or "ckpt" in read_yaml(path) else fresh
         assert compose(command, *parent, f"experiment={name}")["trainer"]
 
 

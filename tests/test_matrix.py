@@ -62,7 +62,8 @@ def fits(aim: tuple[str, str], dataset: str, model: str) -> bool:
     """Whether three choices go together, by what each says of itself."""
     objective, data, kind = OBJECTIVES[aim], DATASETS[dataset], MODELS[model]
     reads = objective.needs & build.MODALITIES or build.MODALITIES
-    return not lacking(objective.needs, kind.traits) and data.modality in reads & kind.traits and objective.target in data.targets
+    read = data.modality in reads & kind.traits
+    return read and not lacking(objective.needs, kind.traits) and objective.target in data.targets
 
 
 def sources() -> list[str]:

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from ptft import build
-from ptft.checkpoint import read_asset, read_config
+from ptft import adapters, build, records
+from ptft.checkpoint import read, read_asset, read_config
 from ptft.errors import MachineError, UserError
 from ptft.huggingface import proving, writing
+from ptft.locate import saved_config
 from ptft.logs import Console
 from ptft.manifest import GROUPS, read_manifest
 from ptft.nn import word_vectors
@@ -121,6 +122,20 @@ def hf(stage: build.Stage, folder: Path) -> Written:
     return Written(difference(run, answer, _random(stage)), read, left)
 
 
+def peft(stage: build.Stage, folder: Path) -> Written:
+    """The low-rank adaptations alone, as PEFT writes them, for the weights that the run started from."""
+    raw = read(stage.source, "tuning", level="size")
+    if not adapters.layers(raw):
+        raise UserError(f"format=peft: ckpt={stage.config['ckpt']} has no adapters; it was not trained with tuning=lora")
+    folder.mkdir()
+    theirs, transposed = writing.layers_of(stage.config["model"])
+    base = (records.lineage(stage.source.parents[1]) or [{"path": ""}])[0]["path"]
+    adapters.write(folder, raw, saved_config(stage.source)["tuning"]["alpha"], base, theirs, transposed)
+    own, found = stage.model.state_dict(), adapters.merged(folder, raw, theirs)
+    worst = max(float((value - own[name]).abs().max()) for name, value in found.items())
+    return Written(worst, "read back", compared=f"in the {len(found)} weights that the adapters change")
+
+
 def torch_export(stage: build.Stage, path: Path) -> Written:
     """The whole as torch.export's graph, for batches and texts of any length, with tokenizer and labels in the file."""
     random = _random(stage)
@@ -159,6 +174,7 @@ def vectors(stage: build.Stage, path: Path) -> Written:
 FORMATS: dict[str, tuple[Callable[[build.Stage, Path], Written], str]] = {
     "safetensors": (safetensors, ""),
     "hf": (hf, ""),
+    "peft": (peft, ""),
     "torch_export": (torch_export, ".pt2"),
     "onnx": (onnx, ".onnx"),
     "vectors": (vectors, ".txt"),

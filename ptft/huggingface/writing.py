@@ -45,6 +45,17 @@ def family_of(node: dict[str, Any]) -> Family:
     return family
 
 
+def layers_of(node: dict[str, Any]) -> tuple[dict[str, tuple[str, ...]], bool]:
+    """Each of our layers and those of their model it stands for, and whether their matrices are [in, out]; {} for others."""
+    try:
+        family = family_of(node)
+    except UserError:
+        return {}, False
+    weights = {ours: theirs for ours, theirs in family.names(node["layers"]).items() if ours.endswith(".weight")}
+    names = {ours: tuple(name.removesuffix(".weight") for name in theirs) for ours, theirs in weights.items()}
+    return {ours.removesuffix(".weight"): theirs for ours, theirs in names.items()}, family.transposed
+
+
 def _told(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 

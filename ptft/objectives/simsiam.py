@@ -16,8 +16,9 @@ from ptft.objective import Batch
 class SimSiam(JointEmbedding):
     """The mean over both orders of -cos(predictor(embedding), embedding of the other view, without gradient).
 
-    hidden: of the predictor, its bottleneck, whose rate follows no schedule (4.1). width: of the projection's three layers. stop_gradient: false lets the
-    gradient through, and the embeddings collapse while the loss gets better: to see the alarm go off.
+    hidden: of the predictor, its bottleneck, whose rate follows no schedule (4.1). width: of the projection's three layers.
+    stop_gradient: false lets the gradient through, and the embeddings collapse while the loss gets better: to see the alarm
+    go off.
     """
 
     loss_ranks = False

@@ -135,3 +135,42 @@ def test_onnx_without_its_packages_is_refused_with_what_to_install(cli, mlm_run,
     answer = cli("export", f"ckpt={mlm_run}", "format=onnx", f"output={tmp_path / 'out.onnx'}")
     assert answer.code == 6
     assert "format=onnx needs onnx and onnxscript" in answer.complaint
+
+
+@pytest.fixture
+def adapted(cli, data, tmp_path):
+    """A run of a model that Hugging Face's library has too, and one with adapters that started from it."""
+    base, run = tmp_path / "base", tmp_path / "run"
+    shape = "model.positions=learned", "model.norm=post", "model.segments=0", "model.dim=16", "model.heads=2", "model.dropout=0"
+    small = "model=transformer_tiny", *shape, "tokenizer=byte", "device=cpu", "trainer.steps=1"
+    assert cli("pretrain", *small, *data.text, f"run={base}").code == 0
+    tuned = cli("finetune", f"ckpt={base}", *data.classes, "tuning=lora", "trainer.steps=3", "optimizer.lr=0.1", f"run={run}")
+    assert tuned.code == 0, tuned.err
+    return base, run
+
+
+def test_adapters_written_for_peft_make_the_base_model_answer_as_the_run_does(cli, objective, adapted, tmp_path):
+    import peft
+    import transformers
+
+    base, run = adapted
+    for words in ((f"ckpt={base}", "format=hf"), (f"ckpt={run}", "format=peft")):
+        answer = cli("export", *words, f"output={tmp_path / words[1]}")
+        assert answer.code == 0, answer.err
+    plain = transformers.AutoModel.from_pretrained(tmp_path / "format=hf", add_pooling_layer=False)
+    model = peft.PeftModel.from_pretrained(plain, str(tmp_path / "format=peft")).eval()
+    tokens = torch.randint(6, 200, (2, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = objective(run).model(tokens)
+        found = model(input_ids=tokens).last_hidden_state
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert json.loads((tmp_path / "format=peft" / "adapter_config.json").read_text())["base_model_name_or_path"] == str(
+        locate(str(base))
+    )
+
+
+def test_a_run_without_adapters_has_none_to_write(cli, mlm_run, tmp_path):
+    answer = cli("export", f"ckpt={mlm_run}", "format=peft", f"output={tmp_path / 'out'}")
+    assert answer.code == 2
+    assert "has no adapters" in answer.complaint
+    assert not (tmp_path / "out").exists()

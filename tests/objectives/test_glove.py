@@ -124,15 +124,17 @@ def test_what_occurs_together_is_counted_with_both_orders_of_a_pair(build):
     objective, rows = build("a b a", window=2)
     a, b = objective.tokenizer.encode(["a b"])[0].tolist()
     view = objective.view(rows)
-    (example,) = view.take([0])
-    found = {(int(x), int(y)): float(z) for x, y, z in zip(example["first"], example["second"], example["count"], strict=True)}
+    batch = objective.collate(view.take(range(len(view))), None)
+    first, second = (batch["words"][batch[name]].tolist() for name in ("first", "second"))
+    found = dict(zip(zip(first, second, strict=True), batch["count"].tolist(), strict=True))
     assert found == {(a, b): 2.0, (b, a): 2.0, (a, a): 1.0}
 
 
 def test_words_the_tokenizer_does_not_know_take_no_place(build):
     objective, rows = build("a b x b a a b y a b", min_count=4, window=1)
-    (example,) = objective.view(rows).take([0])
-    assert sorted(example["count"].tolist()) == [2.0, 2.0, 5.0, 5.0]
+    view = objective.view(rows)
+    counts = objective.collate(view.take(range(len(view))), None)["count"]
+    assert sorted(counts.tolist()) == [2.0, 2.0, 5.0, 5.0]
 
 
 @pytest.mark.parametrize(("text", "told"), [("alone alone", "at least 2 different words")])
