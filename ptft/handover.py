@@ -18,6 +18,7 @@ from ptft.choices import config_dir
 from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.locate import locate, read_yaml, saved_config
 from ptft.manifest import read_file, read_manifest
+from ptft.protocols import PROTOCOLS
 from ptft.schema import store
 
 PARTS = ("dataset", "tokenizer", "transform", "model", "objective")
@@ -51,6 +52,9 @@ def fill(config: DictConfig) -> None:
     if config.get("ckpt") is None:
         raise UserError(f"{parts[-1]} must be given: {parts[-1]}=NAME (without ckpt there is none to take over)")
     saved = saved or _saved(config.ckpt)
+    protocol = PROTOCOLS.get(config.get("protocol"))
+    if protocol and protocol.target:  # it takes the objective's place, so that there need be none
+        saved.setdefault("objective", {"_target_": protocol.target})
     for part in parts:
         if part in MAYBE and saved.get(part) is None:
             with open_dict(config):
