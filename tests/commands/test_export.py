@@ -103,7 +103,7 @@ def test_what_hugging_face_gets_can_be_taken_back(cli, train, data, tmp_path):
     [
         (("format=hf",), 2, "model.positions=rotary (only learned)"),
         (("format=torch_export",), 2, "NAME.pt2"),
-        (("format=onx",), 2, "format: expected safetensors, hf, torch_export or onnx, found 'onx'"),
+        (("format=onx",), 2, "format: expected safetensors, hf, peft, torch_export, onnx or vectors, found 'onx'"),
         (("output=.",), 2, "exists already"),
         (("output=",), 2, "output"),
         (("output=/proc/none/at",), 6, "/proc/none"),
