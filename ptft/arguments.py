@@ -10,6 +10,7 @@ from typing import Any
 
 from ptft.choices import config_dir, groups
 from ptft.errors import UserError, nearest
+from ptft.locate import locate
 
 SHORT = {
     "-h": "--help",
@@ -166,7 +167,8 @@ def quote(value: str) -> str:
 def implied(command: str, arguments: Arguments) -> list[str]:
     """Overrides that follow from others.
 
-    A checkpoint brings its model and tokenizer, a start from scratch its own; the data that ships is trained on briefly.
+    A checkpoint brings its model and tokenizer, a start from scratch its own, or that of the teacher it learns from; the data
+    that ships is trained on briefly.
     """
     ckpt = arguments.values("ckpt")
     chosen = {word.partition("=")[0].lstrip("+~") for word in arguments.overrides}
@@ -174,11 +176,21 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     if command == "pretrain" and ckpt not in ([], [None]):
         found = [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
     if command == "finetune" and ckpt == [None] and not chosen & {"tokenizer", "experiment"}:
-        found = [] if _brings("tokenizer", "dataset", arguments) else ["tokenizer=bpe"]
+        found = [] if _brings("tokenizer", "dataset", arguments) else _tokenizer(arguments)
     elsewhere = chosen & {"dataset", "experiment", "trainer"} or "--config-name" in arguments.flags
     if command == "pretrain" and not elsewhere and not _brings("dataset", "objective", arguments):
         found.append("trainer=tour")
     return found
+
+
+def _tokenizer(arguments: Arguments) -> list[str]:
+    """The overrides for the tokenizer of a model that starts from scratch."""
+    teacher = arguments.values("objective.teacher")
+    if len(teacher) == 1 and teacher[0] is not None:
+        assets = locate(teacher[0]) / "assets"
+        if (assets / "tokenizer.json").is_file():
+            return ["tokenizer=published", f"tokenizer.path={quote(str(assets))}"]
+    return ["tokenizer=bpe"]
 
 
 def _brings(part: str, group: str, arguments: Arguments) -> bool:

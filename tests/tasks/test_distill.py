@@ -204,3 +204,10 @@ def test_a_teacher_of_images_sees_them_as_it_is_used_to(train, compose, tmp_path
     torch.testing.assert_close(other.restore(taught), pixels, atol=1e-4, rtol=0)
     run = train(tmp_path / "student", *words)
     assert (run / "scores.json").exists()
+
+
+def test_a_student_of_texts_reads_as_its_teacher_does_where_no_tokenizer_is_named(teacher, train, data, tmp_path):
+    words = ("finetune", "ckpt=null", "model=transformer_tiny", "task=distill", *data.classes, *QUICK)
+    run = train(tmp_path / "student", *words, f"task.teacher={teacher}")
+    vocabularies = [(locate(str(folder)) / "assets" / "tokenizer.json").read_bytes() for folder in (run, teacher)]
+    assert vocabularies[0] == vocabularies[1]
