@@ -278,7 +278,7 @@ EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_with_a_training_command(name, composed):
-    commands = (["pretrain"], ["finetune", "ckpt=null", "model=transformer"])
+    commands = (["pretrain"], ["finetune", "ckpt=null", "model=transformer", "tokenizer=bpe"])
     assert 0 in [main([*command, f"experiment={name}"]) for command in commands]
 
 

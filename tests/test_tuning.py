@@ -110,6 +110,15 @@ def test_full_trains_every_parameter_at_one_rate_and_decays_matrices_only():
         assert {parameter.ndim >= 2 for parameter in group["params"]} == {group["weight_decay"] == 0.5}
 
 
+def test_steady_parameters_are_groups_of_their_own():
+    trained = objective()
+    trained.steady = ("model.norm",)
+    groups = Full(layer_decay=None).groups(trained, 0.1, 0.5)
+    steady = [name for group in groups if group["steady"] for name in group["names"]]
+    assert steady == [name for name in sorted(names_in(groups)) if name.startswith("model.norm")] != []
+    assert all("steady" in group["label"] for group in groups if group["steady"])
+
+
 def test_hidden_matrices_are_those_of_the_layers_alone():
     groups = Full(layer_decay=None).groups(objective(), 0.1, 0.5)
     hidden = [name for group in groups if group["hidden"] for name in group["names"]]

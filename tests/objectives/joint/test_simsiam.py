@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from ptft.tuning import Full
-
 
 def target_gradient(objective):
     embeddings, targets = (torch.randn(6, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
@@ -29,11 +27,10 @@ def test_the_loss_is_half_of_both_orders_of_the_negative_cosine(make_joint, pict
     assert -5 <= found <= 5
 
 
-def test_the_rate_of_the_predictor_follows_no_schedule(make_joint):
+def test_the_rate_of_the_predictor_and_of_nothing_else_follows_no_schedule(make_joint):
     objective = make_joint("simsiam")
-    groups = Full(layer_decay=None).groups(objective, 0.1, 0.5)
-    steady = {name for group in groups if group["steady"] for name in group["names"]}
-    assert steady == {name for name, _ in objective.named_parameters() if name.startswith("predictor.")} != set()
+    steady = {name for name, _ in objective.named_parameters() if name.startswith(objective.steady)}
+    assert steady == {f"predictor.{name}" for name, _ in objective.predictor.named_parameters()} != set()
 
 
 def test_the_projection_ends_in_a_norm_without_scale(make_joint):
