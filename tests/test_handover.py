@@ -157,6 +157,7 @@ def pretrained(train, folder, *words):
     return run, weights(run), taught
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "chosen", "expected"),
     [

@@ -171,6 +171,7 @@ def test_every_name_has_weights():
         assert pretrained.inputs(name)["pixel_std"]
 
 
+@pytest.mark.slow
 def test_published_weights_are_fine_tuned_by_name(publish, cli, tmp_path):
     publish("resnet18", torchvision.models.resnet18(weights=None).state_dict())
     run = tmp_path / "run"

@@ -202,6 +202,7 @@ def test_settings_out_of_range_are_refused_by_name(make_plm, wrong):
         make_plm(**wrong)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_tuned_to_tasks(train, data, tmp_path):
     small = ("model.dim=16", "model.layers=2", "model.heads=2", "model.hidden=32", "model.max_length=48")
     quick = ("trainer.steps=2", "trainer.eval_batches=1", "device=cpu")
