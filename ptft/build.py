@@ -322,9 +322,11 @@ def _of_part(model: torch.nn.Module, weights: dict) -> dict:
 
 
 def _kind_of_saved(source: Path, trusted: list[str]) -> type | None:
-    """The class of the objective that a checkpoint was trained with."""
-    node = saved_config(source).get("objective")
-    return resolve.find("objective", node, trusted) if node else None
+    """The class of the objective that a checkpoint was trained with; None without one, or with one that is not trusted here."""
+    try:
+        return resolve.find("objective", saved_config(source).get("objective"), trusted)
+    except UserError:
+        return None
 
 
 def _others(source: Path, chosen: str, weights: dict, teacher: str | None) -> dict:

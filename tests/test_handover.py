@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ptft.errors import UserError
@@ -215,3 +216,14 @@ def test_a_run_outlives_the_folder_of_its_parent(cli, train, mlm_run, data, tmp_
     shutil.rmtree(parent)
     assert cli("evaluate", f"ckpt={run}").code == 0
     assert "missing" in lineage(run)[0]
+
+
+def test_a_model_is_handed_on_from_an_objective_that_is_trusted_there_and_not_here(train, compose, data, tmp_path, monkeypatch):
+    (tmp_path / "my_own_lab.py").write_text("from ptft.objectives.mlm import MLM\n\n\nclass Mine(MLM):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = "pretrain", "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", *data.text, *QUICK
+    objective = {**compose(*words)["objective"], "_target_": "my_own_lab.Mine"}
+    saved = yaml.safe_dump({**yaml.safe_load(compose(*words)["saved"]), "objective": objective})
+    parent = train(tmp_path / "parent", *words, objective=objective, saved=saved, trusted_modules=["my_own_lab"])
+    run = train(tmp_path / "run", "finetune", f"ckpt={parent}", *data.classes, *STILL)
+    assert_equal(weights(run), weights(parent))
