@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from ptft.objective import Objective
 
 Inputs = dict[str, Tensor]
 Run = Callable[[Inputs], Tensor]
+FOR_ONNX = "onnx", "onnxscript", "onnxruntime"
 ANSWER = "answer"  # what the graph's output is called
 TRACED = 3, 8  # batch and length of what is followed through the model; the graph takes any
 
@@ -112,30 +112,18 @@ def save_graph(program: ExportedProgram, path: Path, assets: Mapping[str, bytes]
 
 def save_onnx(program: ExportedProgram, path: Path, shapes: Mapping[str, Mapping[int, Dim]]) -> Run:
     """Write ONNX; returns what runs the file. Raises MachineError where the packages for it are missing."""
-    missing = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
-    if missing:
-        raise MachineError(f"format=onnx needs {' and '.join(missing)}, which is not installed: pip install onnx onnxscript")
+    if not all(map(find_spec, FOR_ONNX)):
+        raise MachineError(f"format=onnx needs {', '.join(FOR_ONNX)}: pip install {' '.join(FOR_ONNX)}")
     named = {name: {axis: dim.__name__ for axis, dim in axes.items()} for name, axes in shapes.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that two inputs share an axis is meant
         torch.onnx.export(program, dynamo=True, output_names=[ANSWER], dynamic_shapes=named, verbose=False).save(path)
-    run = _onnx_runner(path)
-    return lambda inputs: torch.from_numpy(run({name: tensor.numpy() for name, tensor in inputs.items()}))
+    from onnxruntime import InferenceSession, SessionOptions
 
-
-def _onnx_runner(path: Path) -> Callable[[dict[str, Any]], Any]:
-    """What runs an ONNX file: onnxruntime, else onnx's own slow reference."""
-    try:
-        from onnxruntime import InferenceSession, SessionOptions
-    except ImportError:
-        from onnx.reference import ReferenceEvaluator
-
-        reference = ReferenceEvaluator(str(path))
-        return lambda inputs: reference.run(None, inputs)[0]
     options = SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(None, inputs)[0]
+    return lambda inputs: torch.from_numpy(session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0])
 
 
 @torch.no_grad()

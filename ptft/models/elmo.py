@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ptft.nn.characters import Characters
 from ptft.nn.dropout import Dropout
-from ptft.nn.projected_lstm import ProjectedLSTM, State
+from ptft.nn.projected_lstm import ProjectedLSTM
+from ptft.nn.recurrent import turned
+from ptft.nn.stepwise import State
 
 FORWARD, BACKWARD = 0, 1
 
@@ -51,16 +53,6 @@ def standardised(x: Tensor, mask: Tensor | None) -> Tensor:
     count = real.sum((1, 2), keepdim=True) * x.shape[-1]
     centred = (x - (x * real).sum((1, 2), keepdim=True) / count) * real
     return centred * torch.rsqrt(centred.square().sum((1, 2), keepdim=True) / count + 1e-12)
-
-
-def turned(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x [B, T, ...] with the real tokens of each text in reverse, padding after them as before."""
-    if mask is None:
-        return x.flip(1)
-    places = torch.arange(x.shape[1], device=x.device)
-    last = mask.sum(1, keepdim=True) - 1
-    places = torch.where(places <= last, last - places, places)
-    return x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
 
 class ELMo(nn.Module):

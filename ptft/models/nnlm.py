@@ -52,14 +52,15 @@ class NNLM(nn.Module):
         With a cache, `tokens` continue what it has read, and it takes them in.
         """
         vectors = self.embedding(tokens)
-        past = vectors.new_zeros(len(tokens), self.window - 1, vectors.shape[-1])
+        past = vectors.new_zeros(tokens.shape[0], self.window - 1, vectors.shape[-1])
         if cache is not None and cache.states[0] is not None:
             (past,) = cache.states[0]
         vectors = torch.cat((past, vectors), dim=1)
         if cache is not None:
             cache.states[0] = (vectors[:, vectors.shape[1] - self.window + 1 :],)
             cache.length += tokens.shape[1]
-        x = vectors.unfold(1, self.window, 1).flip(-1).transpose(2, 3)  # [B, T, window, width]
+        starts = range(self.window - 1, -1, -1)  # the latest first
+        x = torch.stack([vectors[:, start : start + tokens.shape[1]] for start in starts], dim=2)  # [B, T, window, width]
         if documents is not None:
             x = x * self._together(documents).unsqueeze(-1)
         x = x.flatten(2)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ptft.nn.dropout import Dropout
+from ptft.nn.recurrent import turned
+from ptft.nn.stepwise import read_stepwise
 
 State = tuple[Tensor, Tensor]  # hidden and cell [1, B, dim]
 
@@ -33,18 +35,23 @@ class BiLSTM(nn.Module):
 
         mask [B, S]: True at real tokens, none of which comes after padding.
         """
-        lengths = None if mask is None else mask.sum(1).cpu()
         states = []
         for layer in self.layers:
-            x, last = _run(layer, self.dropout(x), lengths)
+            x, last = _read(layer, self.dropout(x), mask)
             states.append(tuple(part.transpose(0, 1).flatten(1).unsqueeze(0) for part in last))
         return self.dropout(x), states
 
 
-def _run(lstm: nn.LSTM, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """One layer over texts of these lengths, none of which sees its padding."""
-    if lengths is None:
+def _read(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> tuple[Tensor, State]:
+    """One layer in both directions, none of which sees padding; its last states are [2, B, dim]."""
+    if torch.compiler.is_exporting():
+        ahead, last = read_stepwise(lstm, x, mask=mask)
+        back, first = read_stepwise(lstm, turned(x, mask), mask=mask, direction="_reverse")
+        read = torch.cat((ahead, turned(back, mask)), dim=-1)
+        return read if mask is None else read * mask.unsqueeze(-1), tuple(map(torch.stack, zip(last, first, strict=True)))
+    if mask is None:
         return lstm(x)
+    lengths = mask.sum(1).cpu()
     packed, last = lstm(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
     return pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])[0], last
 

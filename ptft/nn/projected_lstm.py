@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-State = tuple[Tensor, Tensor]  # output [B, dim] and cell [B, hidden]
+from ptft.nn.stepwise import State, read_stepwise
 
 
 class ProjectedLSTM(nn.LSTM):
@@ -28,25 +27,9 @@ class ProjectedLSTM(nn.LSTM):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What is read, and the state behind the last token."""
         # on a CPU torch's own way to project is hardly faster than steps in Python, and warns that it is slow
-        if self.clip is not None or (self.proj_size and x.device.type == "cpu"):
-            return self._steps(x, state)
+        slow = self.proj_size and x.device.type == "cpu"
+        if self.clip is not None or slow or torch.compiler.is_exporting():
+            return read_stepwise(self, x, state, clip=self.clip)
         start = None if state is None else tuple(part.to(x.dtype).unsqueeze(0) for part in state)
         read, (output, cell) = super().forward(x, start)
         return read, (output[0], cell[0])
-
-    def _steps(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        if state is None:
-            state = x.new_zeros(len(x), self.proj_size or self.hidden_size), x.new_zeros(len(x), self.hidden_size)
-        output, cell = state
-        found = []
-        for gates in F.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0).unbind(1):
-            put, keep, value, show = (gates + F.linear(output, self.weight_hh_l0)).chunk(4, dim=-1)
-            cell = torch.sigmoid(keep) * cell + torch.sigmoid(put) * torch.tanh(value)
-            cell = self._bounded(cell)
-            output = torch.sigmoid(show) * torch.tanh(cell)
-            output = self._bounded(F.linear(output, self.weight_hr_l0) if self.proj_size else output)
-            found.append(output)
-        return torch.stack(found, dim=1), (output, cell)
-
-    def _bounded(self, x: Tensor) -> Tensor:
-        return x if self.clip is None else x.clamp(-self.clip, self.clip)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ptft.nn.dropout import dropout
+from ptft.nn.stepwise import read_stepwise
 
 State = tuple[Tensor, ...]  # tensors [B, ...]
 
@@ -39,6 +40,8 @@ class LSTMLayer(nn.LSTM):
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What is read, and the state behind the last token: output and cell [B, outputs]."""
+        if torch.compiler.is_exporting():
+            return read_stepwise(self, x, state)
         start = None if state is None else tuple(part.unsqueeze(0) for part in state)
         if self.training and self.weight_drop:
             read, output, cell = self._dropped(x, start)
@@ -85,3 +88,13 @@ def read_apart(read: Callable[[Tensor], Tensor], x: Tensor, documents: Tensor) -
     texts = x.new_zeros(len(firsts), int(place.max()) + 1, x.shape[-1])
     texts[text, place] = x.flatten(0, 1)
     return read(texts)[text, place].view(*x.shape[:2], -1)
+
+
+def turned(x: Tensor, mask: Tensor | None) -> Tensor:
+    """x [B, T, ...] with the real tokens of each text in reverse, padding after them as before."""
+    if mask is None:
+        return x.flip(1)
+    places = torch.arange(x.shape[1], device=x.device)
+    last = mask.sum(1, keepdim=True) - 1
+    places = torch.where(places <= last, last - places, places)
+    return x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[2]))

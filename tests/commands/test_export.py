@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -14,21 +13,28 @@ from ptft.commands import export
 from ptft.locate import locate
 
 IMAGES = ("ckpt=null", "dataset=digits", "preset=smoke", "trainer.train_rows=64", "trainer.steps=1", "device=cpu")
+SMOKE = ("preset=smoke", "trainer.steps=1", "device=cpu")
+RECURRENT = {
+    "lstm": ("model=lstm", "model.dim=16", "model.hidden=24"),
+    "elmo": ("model=elmo", "model.input=tokens", "model.dim=16", "model.hidden=24"),
+    "cove": ("model=seq2seq_encoder", "model.dim=16"),
+    "nnlm": ("model=nnlm",),
+}
 RUNS = {
     "resnet": ("finetune", *IMAGES, "model=resnet_small", "model.width=4", "model.layers=[1,1,1,1]"),
     "vit": ("finetune", *IMAGES, "model=vit", "model.dim=16", "model.layers=1", "model.heads=2", "model.hidden=32"),
     "table": ("finetune", "ckpt=null", "dataset=breast_cancer", "model=mlp", "preset=smoke", "trainer.steps=1", "device=cpu"),
 }
-FILES = [("torch_export", ".pt2")]
-# takes packages that ptft does without
-FILES += [pytest.param("onnx", ".onnx", marks=pytest.mark.slow)] if find_spec("onnx") and find_spec("onnxscript") else []
+FILES = [("torch_export", ".pt2"), pytest.param("onnx", ".onnx", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
 def runs(cli, mlm_run, clm_run, data, tmp_path_factory):
     """Runs of each modality, made when first asked for: runs("vit")."""
     made = {"mlm": mlm_run, "clm": clm_run}
-    words = RUNS | {"texts": ("finetune", f"ckpt={mlm_run}", *data.classes, "preset=smoke", "trainer.steps=1", "device=cpu")}
+    words = RUNS | {"texts": ("finetune", f"ckpt={mlm_run}", *data.classes, *SMOKE)}
+    fresh = ("finetune", "ckpt=null", *data.classes, "tokenizer=byte", *SMOKE)
+    words |= {name: (*fresh, *model) for name, model in RECURRENT.items()}
 
     def run(name: str):
         if name not in made:
@@ -46,7 +52,7 @@ def objective(compose):
     return lambda run: build.stage(compose("evaluate", f"ckpt={run}", "device=cpu"), prepare=False).objective.eval()
 
 
-QUICK, SLOW = ("texts", "vit"), ("mlm", "clm", "resnet", "table")
+QUICK, SLOW = ("texts", "vit"), ("mlm", "clm", "resnet", "table", *RECURRENT)
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
@@ -134,7 +140,7 @@ def test_onnx_without_its_packages_is_refused_with_what_to_install(cli, mlm_run,
     monkeypatch.setattr(portable, "find_spec", lambda name: None)
     answer = cli("export", f"ckpt={mlm_run}", "format=onnx", f"output={tmp_path / 'out.onnx'}")
     assert answer.code == 6
-    assert "format=onnx needs onnx and onnxscript" in answer.complaint
+    assert "format=onnx needs onnx, onnxscript, onnxruntime: pip install" in answer.complaint
 
 
 @pytest.fixture
