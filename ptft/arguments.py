@@ -176,7 +176,7 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     if command == "pretrain" and ckpt not in ([], [None]):
         found = [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
     if command == "finetune" and ckpt == [None] and not chosen & {"tokenizer", "experiment"}:
-        found = [] if _brings("tokenizer", "dataset", arguments) else _tokenizer(arguments)
+        found = [] if any(_brings("tokenizer", group, arguments) for group in ("dataset", "task")) else _tokenizer(arguments)
     elsewhere = chosen & {"dataset", "experiment", "trainer"} or "--config-name" in arguments.flags
     if command == "pretrain" and not elsewhere and not _brings("dataset", "objective", arguments):
         found.append("trainer=tour")

@@ -241,6 +241,13 @@ def test_an_objective_brings_the_model_that_suits_it_and_the_command_line_still_
     assert models == [("Transformer", 128), ("GPT", 128), ("GPT", 64), ("Transformer", 128)]
 
 
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_a_task_of_images_brings_images_and_no_tokenizer(task, composed):
+    assert main(["finetune", "ckpt=null", f"task={task}", "model=resnet_small"]) == 0
+    assert composed[0]["tokenizer"] is None
+    assert composed[0]["trainer"]["batch_size"] == 8
+
+
 def test_an_experiment_beats_the_objective_a_preset_beats_it_and_the_command_line_all(own, composed):
     (own / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults: [override /objective: clm, override /model: gpt_nano]\n"
