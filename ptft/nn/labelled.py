@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from ptft.nn.mixing import Mixing
 from ptft.objective import Batch, Example
 from ptft.randomness import Draw
 
-SHOWN = 16
+SHOWN_EXAMPLES, SHOWN_TOKENS = 4, 48  # in words
+SHOWN = 16  # in pictures
 COLUMNS = 4
 
 
@@ -41,6 +43,15 @@ class LabelledCollate:
             inputs = batch["inputs"]
             inputs["values"], batch["target"] = self.mixing(inputs["values"], batch["target"], self.num_classes, draw)
         return batch
+
+
+def sample_lines(batch: Batch, tokenizer: Any, found: Iterable[tuple[str, str]]) -> list[str]:
+    """The first examples as lines: what was found of each, what is true, and, where there is a tokenizer, its text."""
+    said = [f"{guess} (true: {truth})" for guess, truth in islice(found, SHOWN_EXAMPLES)]
+    if tokenizer is None:
+        return said
+    tokens = batch["inputs"]["tokens"][:SHOWN_EXAMPLES, :SHOWN_TOKENS].tolist()
+    return [f"{words}: {tokenizer.decode(row)}" for row, words in zip(tokens, said, strict=True)]
 
 
 def worst(batch: Batch, transform: Any, badness: Tensor, captions: Sequence[str], title: str) -> dict[str, Tensor]:

@@ -11,16 +11,13 @@ from torch import Tensor, nn
 from ptft import metrics
 from ptft.nn.gaze import gaze
 from ptft.nn.inputs import input_reader
-from ptft.nn.labelled import LabelledCollate, worst
+from ptft.nn.labelled import LabelledCollate, sample_lines, worst
 from ptft.nn.mixing import Mixing
 from ptft.nn.pooling import PooledHead
 from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
-
-SHOWN_EXAMPLES = 4
-SHOWN_TOKENS = 48
 
 
 class Classify(Objective):
@@ -89,11 +86,7 @@ class Classify(Objective):
 
     def samples(self, batch: Batch, output: Output) -> list[str]:
         pairs = zip(output.prediction.argmax(-1).tolist(), output.target.tolist(), strict=True)
-        said = [f"{self.labels[guess]} (true: {self.labels[truth]})" for guess, truth in pairs][:SHOWN_EXAMPLES]
-        if self.tokenizer is None:
-            return said
-        tokens = batch["inputs"]["tokens"][:SHOWN_EXAMPLES, :SHOWN_TOKENS].tolist()
-        return [f"{words}: {self.tokenizer.decode(row)}" for row, words in zip(tokens, said, strict=True)]
+        return sample_lines(batch, self.tokenizer, ((self.labels[guess], self.labels[truth]) for guess, truth in pairs))
 
     def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """The images whose true class got the least probability."""

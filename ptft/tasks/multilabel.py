@@ -10,15 +10,12 @@ from torch import Tensor, nn
 
 from ptft import metrics
 from ptft.nn.inputs import input_reader
-from ptft.nn.labelled import LabelledCollate, worst
+from ptft.nn.labelled import LabelledCollate, sample_lines, worst
 from ptft.nn.pooling import PooledHead
 from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
-
-SHOWN_EXAMPLES = 4
-SHOWN_TOKENS = 48
 
 
 class Multilabel(Objective):
@@ -82,11 +79,7 @@ class Multilabel(Objective):
 
     def samples(self, batch: Batch, output: Output) -> list[str]:
         pairs = zip(output.prediction.tolist(), output.target.tolist(), strict=True)
-        said = [f"{self.said(guess)} (true: {self.said(truth)})" for guess, truth in pairs][:SHOWN_EXAMPLES]
-        if self.tokenizer is None:
-            return said
-        tokens = batch["inputs"]["tokens"][:SHOWN_EXAMPLES, :SHOWN_TOKENS].tolist()
-        return [f"{words}: {self.tokenizer.decode(row)}" for row, words in zip(tokens, said, strict=True)]
+        return sample_lines(batch, self.tokenizer, ((self.said(guess), self.said(truth)) for guess, truth in pairs))
 
     def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """The images whose probabilities are furthest from the truth."""
