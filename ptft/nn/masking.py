@@ -133,15 +133,20 @@ class MaskedToken(Objective):
         return {"perplexity": perplexity(means["loss"])}
 
     def samples(self, batch: Batch, output: Output) -> list[str]:
-        """Beginnings of texts with the hidden tokens in brackets: [guess] where it is right, else [guess/truth]."""
-        tokens = batch["inputs"]["tokens"]
-        width = tokens.shape[1]
-        hidden: list[dict[int, tuple[int, int]]] = [{} for _ in tokens]
-        guessed = (batch["index"].tolist(), output.prediction.tolist(), output.target.tolist())
-        for index, guess, truth in zip(*guessed, strict=True):
-            hidden[index // width][index % width] = guess, truth
-        rows = tokens[:SHOWN_TEXTS, :SHOWN_TOKENS].tolist()
-        return [filled(self.tokenizer, row, guesses) for row, guesses in zip(rows, hidden, strict=False)]
+        return guessed_texts(self.tokenizer, batch["inputs"]["tokens"], batch["index"], output)
+
+
+def guessed_texts(tokenizer: Any, tokens: Tensor, index: Tensor, output: Output) -> list[str]:
+    """Beginnings of texts [B, T] with what was guessed in brackets: [guess] where it is right, else [guess/truth].
+
+    index: where the predictions of `output` stand in the flattened texts.
+    """
+    width = tokens.shape[1]
+    guesses: list[dict[int, tuple[int, int]]] = [{} for _ in tokens]
+    for place, guess, truth in zip(index.tolist(), output.prediction.tolist(), output.target.tolist(), strict=True):
+        guesses[place // width][place % width] = guess, truth
+    rows = tokens[:SHOWN_TEXTS, :SHOWN_TOKENS].tolist()
+    return [filled(tokenizer, row, places) for row, places in zip(rows, guesses, strict=False)]
 
 
 def filled(tokenizer: Any, tokens: list[int], guesses: dict[int, tuple[int, int]]) -> str:

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from ptft.nn.carried import NOWHERE, Carried, follow
 from ptft.nn.language import IGNORED, perplexity, token_loss
+from ptft.nn.masking import guessed_texts
 from ptft.nn.text import pad, text_inputs
 from ptft.objective import Batch, Example, Objective, Output
 from ptft.randomness import Draw
 
 DIRECTIONS = ("forward", "backward")
+SHOWN_EVERY = 5  # tokens: one in so many is shown as it was guessed from the left
 
 
 class Mirrored:
@@ -87,7 +89,7 @@ class BiLM(Objective):
 
     def __init__(self, model: nn.Module, tokenizer: Any, carry: bool):
         super().__init__(model)
-        self.lanes = carry
+        self.lanes, self.tokenizer = carry, tokenizer
         self.softmax = nn.Linear(model.width, tokenizer.vocab_size)
         self.carried = nn.ModuleList(Carried("outputs", "cells") for _ in DIRECTIONS if carry)
         nn.init.normal_(self.softmax.weight, std=0.02)
@@ -104,13 +106,14 @@ class BiLM(Objective):
     def forward(self, batch: Batch) -> Output:
         texts = batch["inputs"]["tokens"], batch["backward"]
         vectors = self.model.embedding(torch.cat([text.flatten() for text in texts])).split([text.numel() for text in texts])
-        parts = {}
+        parts, guesses = {}, []
         for number, (direction, text) in enumerate(zip(DIRECTIONS, texts, strict=True)):
             logits = self.softmax(self._read(number, vectors[number].unflatten(0, text.shape), batch)).flatten(0, 1)
             targets = batch[f"{direction}_targets"].flatten()
+            guesses.append(None if self.training else logits.argmax(-1))
             parts[f"{direction}_loss"] = token_loss(logits, targets), (targets != IGNORED).sum()
         losses, counts = zip(*parts.values(), strict=True)
-        return Output(sum(losses), sum(counts), means={} if self.training else parts)
+        return Output(sum(losses), sum(counts), guesses[0], means={} if self.training else parts)
 
     def _read(self, number: int, vectors: Tensor, batch: Batch) -> Tensor:
         """The top layer of one direction, which in training goes on where it was."""
@@ -124,3 +127,11 @@ class BiLM(Objective):
     def scores(self, means: dict[str, float]) -> dict[str, float]:
         each = {f"{direction}_perplexity": perplexity(means[f"{direction}_loss"]) for direction in DIRECTIONS}
         return {"perplexity": perplexity(means["loss"]), **each}
+
+    def samples(self, batch: Batch, output: Output) -> list[str]:
+        """Texts in which some tokens are shown as the forward direction guessed them."""
+        tokens = batch["inputs"]["tokens"]
+        before = torch.arange(SHOWN_EVERY - 1, tokens.numel() - 1, SHOWN_EVERY, device=tokens.device)
+        before = before[(before + 1) % tokens.shape[1] != 0]
+        chosen = Output(output.loss, output.count, output.prediction[before], tokens.flatten()[before + 1])
+        return guessed_texts(self.tokenizer, tokens, before + 1, chosen)

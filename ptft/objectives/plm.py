@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ptft.nn.carried import Carried, follow
 from ptft.nn.language import IGNORED, perplexity, token_loss
+from ptft.nn.masking import guessed_texts
 from ptft.nn.text import pad, text_inputs
 from ptft.objective import Batch, Example, Objective, Output
 from ptft.randomness import Draw
@@ -135,3 +136,8 @@ class PLM(Objective):
 
     def scores(self, means: dict[str, float]) -> dict[str, float]:
         return {"perplexity": perplexity(means["loss"])}
+
+    def samples(self, batch: Batch, output: Output) -> list[str]:
+        tokens, places = batch["inputs"]["tokens"], batch["places"]
+        flat = torch.arange(len(tokens), device=tokens.device)[:, None] * tokens.shape[1] + places
+        return guessed_texts(self.tokenizer, tokens, flat[batch["targets"] != IGNORED], output)

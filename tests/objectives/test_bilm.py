@@ -1,5 +1,7 @@
 """Language modelling in both directions: targets, what is carried on, and scores that no batching changes."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -213,3 +215,20 @@ def test_a_run_can_be_tuned_to_tags(pretrained, train, tmp_path):
 def test_pretraining_goes_on_with_other_batches(pretrained, train, data, tmp_path):
     words = ("pretrain", f"ckpt={pretrained}", "objective=bilm", *data.text, *QUICK)
     assert (train(tmp_path / "more", *words, "trainer.batch_size=3") / "scores.json").exists()
+
+
+def test_samples_show_what_was_guessed_from_the_left(make_bilm, text, tokenizer):
+    objective = make_bilm()
+    batch = batch_of(objective, Mirrored(Blocks(text)), [0, 1])
+    output = objective(batch)
+    right = batch["forward_targets"].flatten()
+    output.prediction = right.clone()
+    assert not any("/" in part for line in objective.samples(batch, output) for part in tokens_in_brackets(line))
+    output.prediction[4] = tokenizer.encode(["question"])[0][0]
+    wrong = [part for line in objective.samples(batch, output) for part in tokens_in_brackets(line)]
+    assert len(wrong) == 2 * (LENGTH // 5)
+    assert sum("/" in part for part in wrong) == 1
+
+
+def tokens_in_brackets(line: str) -> list[str]:
+    return re.findall(r"\[(.*?)\]", line)

@@ -217,3 +217,16 @@ def test_a_run_can_be_tuned_to_tasks(train, data, tmp_path):
         tmp_path / "again", "pretrain", f"ckpt={run}", *words[1:5], "objective.mem_len=8", "trainer.batch_size=3", *quick
     )
     assert (again / "scores.json").exists()
+
+
+def test_samples_show_what_was_guessed_where_it_stands(make_plm, texts, draw, tokenizer):
+    objective = make_plm()
+    batch = objective.collate(texts(3), draw(3))
+    output = objective(batch)
+    output.prediction = output.target
+    shown = objective.samples(batch, output)
+    plain = [tokenizer.decode(row[:48].tolist()) for row in batch["inputs"]["tokens"]]
+    assert len(shown) == 3
+    assert all(len(line) >= len(text) for line, text in zip(shown, plain, strict=True))
+    wanted = [(row[:48] > 0).sum().item() for row in guessed(batch)]
+    assert [line.count("[") - text.count("[") for line, text in zip(shown, plain, strict=True)] == wanted
