@@ -17,9 +17,9 @@ FLAT = "trainer.steps=1000000 schedule.warmup=0"
 TINY = f"model=transformer_tiny model.dim=16 model.layers=1 model.max_length=32 trainer.batch_size=2 {FLAT}"
 DEFAULT = FLAT
 # the sizes of performance.md: 4 layers of 256, 32 texts of 128 tokens
-BERT = f"model=bert_mini optimizer=adamw model.max_length=128 model.segments=0 tokenizer.vocab_size=8192 {FLAT}"
+BERT = f"model=bert_mini model.max_length=128 model.segments=0 tokenizer.vocab_size=8192 {FLAT}"
 GPT = (
-    "objective=clm optimizer=adamw model.positions=learned model.dim=256 model.hidden=1024 model.activation=gelu_tanh "
+    "objective=clm model.positions=learned model.dim=256 model.hidden=1024 model.activation=gelu_tanh "
     f"tokenizer.vocab_size=8192 {FLAT}"
 )
 CHARACTERS = "experiment=shakespeare_char"
