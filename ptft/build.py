@@ -356,7 +356,7 @@ def settings(config: dict, train_rows: int, precision: str, score: str) -> Simpl
 
 def _in_steps(value, steps: int, per_epoch: float, name: str) -> int | None:
     try:
-        return None if value is None else max(1, duration(value, steps, per_epoch, name))
+        return None if value is None else max(1, duration(value, steps, per_epoch, name, up=True))
     except ValueError as error:
         raise UserError(str(error)) from None
 

@@ -8,8 +8,8 @@ import re
 TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|epochs?|ep|%)")
 
 
-def duration(value: int | float | str, steps: int, steps_per_epoch: float, setting: str = "duration") -> int:
-    """`value` in whole steps, rounded down; 0 means none.
+def duration(value: int | float | str, steps: int, steps_per_epoch: float, setting: str = "duration", up: bool = False) -> int:
+    """`value` in whole steps, rounded down, or up; 0 means none.
 
     value: an int counts steps, a float in (0, 1] is a fraction of all `steps` (so 1 is one step and 1.0 the whole run),
     text names its unit: "2 epochs", "100 steps", "10 %". setting: the name an error shows. Raises ValueError.
@@ -19,7 +19,7 @@ def duration(value: int | float | str, steps: int, steps_per_epoch: float, setti
         raise ValueError(
             f'{setting}={value}: give steps (an integer >= 0), a fraction of the run (0.1, at most 1.0) or "2 epochs"'
         )
-    return math.floor(count + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    return math.ceil(count - 1e-9) if up else math.floor(count + 1e-9)  # 0.29 * 100 is 28.999999999999996
 
 
 def _steps(value: int | float | str, steps: int, steps_per_epoch: float) -> float | None:
