@@ -28,6 +28,7 @@ def test_check_says_what_a_run_would_take_and_leaves_nothing_behind(words, kind,
     assert [path.name for path in (scratch / "tmp").iterdir() if "ptft" in path.name] == []
 
 
+@pytest.mark.slow
 def test_check_counts_the_parameters_and_steps_of_the_run(cli, data, train, scratch, tmp_path):
     words = *SMALL, *data.classes, "trainer.epochs=2"
     answer = cli("check", "finetune", "ckpt=null", *words)

@@ -52,7 +52,7 @@ def objective(compose):
     return lambda run: build.stage(compose("evaluate", f"ckpt={run}", "device=cpu"), prepare=False).objective.eval()
 
 
-QUICK, SLOW = ("texts", "vit"), ("mlm", "clm", "resnet", "table", *RECURRENT)
+QUICK, SLOW = ("texts",), ("vit", "mlm", "clm", "resnet", "table", *RECURRENT)
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])

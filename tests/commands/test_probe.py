@@ -58,6 +58,7 @@ def test_protocols_stand_side_by_side_in_the_scores_and_features_in_a_map(joint_
     assert (tmp_path / "out" / "pictures" / "map-test-trained.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_what_was_trained_does_not_touch_the_initial_weights(joint_run, probed, train, images, tmp_path):
     still = ("optimizer.lr=0.0", "trainer.steps=1", "preset=smoke")
     same = train(tmp_path / "still", "pretrain", "objective=simsiam", *images, *MODEL, *still)

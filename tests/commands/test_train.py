@@ -33,6 +33,7 @@ def test_what_to_type_next_after_pretraining_is_a_command_that_works(cli, mlm_ru
     assert answer.code == 0, answer.err
 
 
+@pytest.mark.slow
 def test_the_score_that_sweeps_rank_by_is_the_tasks_own(cli, data, tmp_path):
     small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "device=cpu", "preset=smoke"
     words = "finetune", "-m", "ckpt=null", *small, *data.classes, f"run={tmp_path / 'sweep'}", "seed=0,1"
@@ -47,6 +48,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_built(train, data, tmp_pa
         train(tmp_path / "run", "pretrain", *data.text)
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_before_its_first_step_can_be_started_again_in_its_folder(train, data, tmp_path):
     words = "pretrain", "model=transformer_tiny", "tokenizer=byte", *data.text, "preset=smoke", "trainer.steps=1"
     with pytest.raises(Diverged):
@@ -73,6 +75,7 @@ def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
     )
 
 
+@pytest.mark.slow
 def test_a_few_rows_are_gone_through_more_often_where_epochs_are_counted(train, data, tmp_path):
     small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "trainer.eval_every=null"
     lengths = {"trainer.min_steps=9": 9, "trainer.min_steps=1": 1}

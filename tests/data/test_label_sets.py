@@ -74,6 +74,7 @@ def answers(cli, run, path) -> list[dict]:
     return [json.loads(line) for line in found.out.splitlines()]
 
 
+@pytest.mark.slow
 def test_texts_with_several_labels_are_trained_on_scored_and_predicted(cli, tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))
     run = tmp_path / "run"
@@ -86,6 +87,7 @@ def test_texts_with_several_labels_are_trained_on_scored_and_predicted(cli, tmp_
         assert answer["labels"] == [name for name, share in answer["probabilities"].items() if share >= 0.5]
 
 
+@pytest.mark.slow
 def test_pairs_of_texts_are_trained_on_scored_and_predicted(cli, tmp_path):
     rows = "".join(f"the cat sat on mat {number},mat {number % 7},{'no' if number % 7 else 'yes'}\n" for number in range(60))
     (tmp_path / "pairs.csv").write_text(f"premise,hypothesis,label\n{rows}")

@@ -188,6 +188,7 @@ def test_lines_of_standard_input_are_texts_or_json(tagged, tokenizers, monkeypat
     assert [(name, example["words"]) for name, example in found] == [(0, ["EU", "rejects"]), ("b", ["Oslo"])]
 
 
+@pytest.mark.slow
 def test_the_tweets_that_ship_are_whole(choice, tokenizers):
     dataset = choice("dataset", "broad_twitter")
     dataset.prepare(tokenizers["byte"], 1000, "tags")

@@ -138,6 +138,7 @@ def test_masked_words_are_guessed_on_from_where_the_published_model_stood(publis
     assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[1])
 
 
+@pytest.mark.slow
 def test_gpt2_writes_as_it_comes_and_after_it_was_taught(publish, train, data, cli, tmp_path):
     folder, network, tokenizer = publish("gpt2", "LMHeadModel")
     written = cli("generate", f"ckpt=hf:{folder}", "prompt=the big", "max_tokens=8", "temperature=0")
