@@ -106,14 +106,15 @@ class BiLM(Objective):
     def forward(self, batch: Batch) -> Output:
         texts = batch["inputs"]["tokens"], batch["backward"]
         vectors = self.model.embedding(torch.cat([text.flatten() for text in texts])).split([text.numel() for text in texts])
-        parts, guesses = {}, []
+        parts, guesses = {}, None
         for number, (direction, text) in enumerate(zip(DIRECTIONS, texts, strict=True)):
             logits = self.softmax(self._read(number, vectors[number].unflatten(0, text.shape), batch)).flatten(0, 1)
             targets = batch[f"{direction}_targets"].flatten()
-            guesses.append(None if self.training else logits.argmax(-1))
+            if guesses is None and not self.training:  # from the left, which samples show
+                guesses = logits.argmax(-1)
             parts[f"{direction}_loss"] = token_loss(logits, targets), (targets != IGNORED).sum()
         losses, counts = zip(*parts.values(), strict=True)
-        return Output(sum(losses), sum(counts), guesses[0], means={} if self.training else parts)
+        return Output(sum(losses), sum(counts), guesses, means={} if self.training else parts)
 
     def _read(self, number: int, vectors: Tensor, batch: Batch) -> Tensor:
         """The top layer of one direction, which in training goes on where it was."""
