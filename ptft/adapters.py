@@ -21,6 +21,13 @@ def layers(raw: Mapping[str, Tensor]) -> list[str]:
     return sorted(name.removesuffix(ending) for name in raw if name.endswith(ending))
 
 
+def without_a_place(raw: Mapping[str, Tensor]) -> list[str]:
+    """The names of adapted weights that the layout cannot hold: those of layers with several, such as LSTMs."""
+    endings = ".original", INNER + "original"
+    names = (name.removesuffix(endings[0]) for name in raw if name.endswith(endings[0]) and not name.endswith(endings[1]))
+    return sorted(name.replace(".parametrizations.", ".") for name in names)
+
+
 def write(
     folder: Path,
     raw: Mapping[str, Tensor],

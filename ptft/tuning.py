@@ -228,7 +228,7 @@ class LoRA(Tuning):
     """Low-rank factors train beside the frozen weights of the model; heads train as always.
 
     rank, alpha: the update is alpha / rank * up @ down. targets: patterns over layer names in the model, `*` for all of
-    its linear and convolutional layers. seed: a fact about the run, from which the factors start. Raises ValueError.
+    its linear, convolutional and LSTM layers. seed: a fact about the run, from which the factors start. Raises ValueError.
     """
 
     def __init__(self, seed: int, rank: int, alpha: float, targets: list[str]):

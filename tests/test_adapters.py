@@ -30,8 +30,8 @@ def trained():
     torch.manual_seed(3)
     model = Small()
     lora.inject(model, ["*"], rank=2, alpha=6.0, seed=1)
-    for layer in lora.adapted(model).values():
-        nn.init.normal_(layer.parametrizations.weight[0].up)
+    for adaptation in lora.adapted(model).values():
+        nn.init.normal_(adaptation.up)
     return model
 
 
@@ -67,3 +67,11 @@ def test_the_files_hold_the_factors_alone_and_say_what_they_adapt(trained, tmp_p
     }
     config = json.loads((tmp_path / adapters.CONFIG).read_text())
     assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (2, 6.0, "somewhere")
+
+
+def test_the_weights_of_an_lstm_have_no_place_in_the_files_and_are_named():
+    model = nn.ModuleDict({"read": nn.LSTM(4, 3), "head": nn.Linear(3, 2)})
+    lora.inject(model, ["*"], rank=2, alpha=6.0, seed=1)
+    raw = lora.raw_state(model)
+    assert adapters.layers(raw) == ["head"]
+    assert adapters.without_a_place(raw) == ["read.weight_hh_l0", "read.weight_ih_l0"]

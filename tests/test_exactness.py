@@ -120,6 +120,7 @@ CHOSEN = [
 REST = [
     ("bert", "full", 2, 3, "epoch two"),
     ("lstm", "gradual", 2, 1, "epoch two"),
+    ("lstm", "lora", 2, 3, "mid-epoch"),
     ("infill", "full", 2, 3, "mid-epoch"),
     ("clm", "full", 2, 3, "epoch two"),
     ("regress", "gradual", 0, 3, "epoch two"),

@@ -125,8 +125,14 @@ def hf(stage: build.Stage, folder: Path) -> Written:
 def peft(stage: build.Stage, folder: Path) -> Written:
     """The low-rank adaptations alone, as PEFT writes them, for the weights that the run started from."""
     raw = read(stage.source, "tuning", level="size")
-    if not adapters.layers(raw):
+    if not raw:
         raise UserError(f"format=peft: ckpt={stage.config['ckpt']} has no adapters; it was not trained with tuning=lora")
+    homeless = adapters.without_a_place(raw)
+    if homeless:
+        raise UserError(
+            f"format=peft: PEFT's layout has no place for {homeless[0]} and other weights of LSTMs; "
+            "format=safetensors writes them merged"
+        )
     folder.mkdir()
     theirs, transposed = writing.layers_of(stage.config["model"])
     base = (records.lineage(stage.source.parents[1]) or [{"path": ""}])[0]["path"]

@@ -1,11 +1,12 @@
 """Low-rank adaptation (LoRA, Hu et al. 2021): a layer trains as weight + scale * up @ down, with the weight frozen.
 
-A parametrisation of `weight`, not a wrapped layer: whoever reads `layer.weight`, on any path, gets the adapted one.
+A parametrisation of the weight, not a wrapped layer: whoever reads `layer.weight`, on any path, gets the adapted one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from ptft.randomness import key
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM)
 
 
 class LowRank(nn.Module):
@@ -36,7 +37,7 @@ class LowRank(nn.Module):
 def inject(model: nn.Module, targets: list[str], rank: int, alpha: float, seed: int) -> list[str]:
     """Adapt the layers whose names match one of the `targets` patterns; returns their names, none where none match.
 
-    Each layer draws its start from (seed, name). Layers with a parametrisation of their own are left alone.
+    Each weight draws its start from (seed, name). Layers with a parametrisation of their own are left alone.
     """
     found = {
         name: layer
@@ -46,29 +47,50 @@ def inject(model: nn.Module, targets: list[str], rank: int, alpha: float, seed: 
         and any(fnmatchcase(name, target) for target in targets)
     }
     for name, layer in found.items():
-        generator = torch.Generator().manual_seed(key(seed, "lora", name) >> 1)
-        parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank, alpha, generator))
+        for part in _weights(layer):
+            weight = getattr(layer, part)
+            drawn = name if part == "weight" else f"{name}.{part}"
+            generator = torch.Generator().manual_seed(key(seed, "lora", drawn) >> 1)
+            parametrize.register_parametrization(layer, part, LowRank(weight, rank, alpha, generator))
     return list(found)
 
 
-def adapted(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers that carry an adaptation, by name."""
+def _weights(layer: nn.Module) -> list[str]:
+    """The names of a layer's matrices: one, but for an LSTM, which has those of inputs, outputs and projections."""
+    if isinstance(layer, nn.LSTM):
+        return [name for name, _ in layer.named_parameters() if name.startswith("weight_")]
+    return ["weight"]
+
+
+def adapted(model: nn.Module) -> dict[str, LowRank]:
+    """The adaptations, by the name of the weight in the plain model."""
     return {
-        name: layer
+        f"{name}.{part}": adaptation[0]
         for name, layer in model.named_modules()
-        if parametrize.is_parametrized(layer, "weight") and isinstance(layer.parametrizations.weight[0], LowRank)
+        if parametrize.is_parametrized(layer)
+        for part, adaptation in layer.parametrizations.items()
+        if isinstance(adaptation[0], LowRank)
     }
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
     """The plain state of the model, as if never adapted and then trained; the model itself is only read."""
-    layers = adapted(model)
-    inner = tuple(f"{name}.parametrizations.weight." for name in layers)
+    names = adapted(model)
+    inner = _inner(names)
     state = {name: value for name, value in model.state_dict().items() if not name.startswith(inner)}
-    return state | {f"{name}.weight": layer.weight.detach() for name, layer in layers.items()}
+    for name in names:
+        layer, _, part = name.rpartition(".")
+        state[name] = getattr(model.get_submodule(layer), part).detach()
+    return state
 
 
 def raw_state(model: nn.Module) -> dict[str, Tensor]:
     """What the plain state no longer tells apart, shared with the model: frozen weights and their factors."""
-    inner = tuple(f"{name}.parametrizations.weight." for name in adapted(model))
+    inner = _inner(adapted(model))
     return {name: value for name, value in model.state_dict().items() if name.startswith(inner)}
+
+
+def _inner(names: Iterable[str]) -> tuple[str, ...]:
+    """How the names of factors and frozen weights begin, in the state of an adapted model, for the weights `names`."""
+    parts = (name.rpartition(".") for name in names)
+    return tuple(f"{layer}.parametrizations.{part}." for layer, _, part in parts)
