@@ -377,6 +377,10 @@ def optimizer_node(config: dict) -> dict:
     """
     node = dict(config["optimizer"])
     base, scale = node.pop("base_lr", None), node.pop("scale", "linear")
+    node.pop("weight_decay_end", None)  # the loop's
+    for name in ("base_lr", "weight_decay_end"):
+        if isinstance(config["optimizer"].get(name), str):
+            raise UserError(f"optimizer.{name}: expected a number or null, found '{config['optimizer'][name]}'")
     if scale not in SCALES:
         raise UserError(f"optimizer.scale={scale}: expected one of {', '.join(SCALES)}")
     if base is not None:
@@ -394,7 +398,7 @@ def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     tuning = resolve.resolve("tuning", config["tuning"], facts, trusted)
     tuning.apply(objective)
     node = optimizer_node(config)
-    groups = tuning.groups(objective, node["lr"], node["weight_decay"])
+    groups = tuning.groups(objective, node["lr"], node["weight_decay"], config["optimizer"].get("weight_decay_end"))
     optimizer = resolve.resolve("optimizer", node, {"params": groups}, trusted)
     average = Average(tuning.trained(objective), settings.ema) if settings.ema else None
     scaler = torch.amp.GradScaler(stage.device.type) if settings.precision == "fp16" else None

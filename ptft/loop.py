@@ -65,14 +65,13 @@ def fit(training, train, valid, schedule, run, settings) -> None:
 
 def _step(training, forward, batches: Iterator[Batch], train, schedule, run, settings) -> None:
     """One optimizer update, or none where its gradient is not finite."""
-    progress, optimizer = training.progress, training.optimizer
+    progress = training.progress
     fraction = progress.step / settings.steps
     seed_step(settings.seed, "step", progress.step)
-    for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * (1.0 if group["steady"] else schedule(fraction))
+    training.set_rates(schedule(fraction), fraction)
     training.tuning.advance(fraction)
     loss, count = _accumulate(training, forward, islice(batches, settings.accumulate), settings)
-    norm = _finish_gradients(training, 1.0 if training.objective.summed else count, settings.clip)
+    norm = _finish_gradients(training, 1.0 if training.objective.summed else count, settings)
     # a scale that is too large overflows fp16 now and then: the scaler skips the step and lowers it
     overflow = training.scaler and training.scaler.get_scale() >= 1
     if math.isfinite(loss) and (math.isfinite(norm) or overflow):
@@ -81,7 +80,7 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
         progress.loss, progress.count = progress.loss + loss, progress.count + count
     else:
         _not_finite(training, train, run, settings, loss, norm)
-    optimizer.zero_grad(set_to_none=True)
+    training.optimizer.zero_grad(set_to_none=True)
     progress.step += 1
     progress.samples += settings.batch_size * settings.accumulate
     if due(settings.log_every, progress.step, settings.steps):
@@ -104,14 +103,19 @@ def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[
     return sum(losses).item(), float(sum(counts).item())
 
 
-def _finish_gradients(training, count: float, clip: float | None) -> float:
-    """Turn summed gradients into means, clipped to a total norm; returns the norm before clipping."""
+def _finish_gradients(training, count: float, settings) -> float:
+    """Turn summed gradients into means, clipped together or each; returns the norm of them all before clipping."""
     if training.scaler:
         training.scaler.unscale_(training.optimizer)
     gradients = [changeable(parameter, training.sparse) for parameter in training.parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients).item() / max(count, 1)
-    shrink = min(1.0, clip / (norm + 1e-6)) if clip else 1.0
-    torch._foreach_mul_(gradients, shrink / max(count, 1))
+    count = max(count, 1)
+    norm = torch.nn.utils.get_total_norm(gradients).item() / count
+    if settings.clip and settings.clip_each:
+        norms = torch._foreach_norm(gradients)
+        torch._foreach_mul_(gradients, [(settings.clip / (each / count + 1e-6)).clamp(max=1.0) / count for each in norms])
+        return norm
+    shrink = min(1.0, settings.clip / (norm + 1e-6)) if settings.clip else 1.0
+    torch._foreach_mul_(gradients, shrink / count)
     return norm
 
 

@@ -76,6 +76,7 @@ class Settings:
     accumulate: int = 1
     precision: str = "auto"
     clip: float | None = 1.0
+    clip_each: bool = False
     eval_every: Any = 0.1
     eval_batches: int | None = None
     save_every: Any = 0.1

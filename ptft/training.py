@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ptft import checkpoint
 from ptft.averaging import Average
 from ptft.errors import CheckpointError
+from ptft.nn.teacher import rising
 from ptft.objective import Objective, heads
 from ptft.state import load_heads, optimizer_state, restore_optimizer
 from ptft.tuning import Tuning
@@ -49,6 +50,13 @@ class Training:
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.device = self.parameters[0].device
         self.sparse = getattr(self.optimizer, "sparse", False)  # whether it takes gradients of some rows of a table
+
+    def set_rates(self, factor: float, fraction: float) -> None:
+        """Each group's rate, `factor` times its own, and its decay, at this share of the run."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * (1.0 if group["steady"] else factor)
+            if "decay" in group:
+                group["weight_decay"] = rising(*group["decay"], fraction)
 
     def capture(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """What a checkpoint holds: groups of tensors, and plain values."""

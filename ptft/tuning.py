@@ -57,12 +57,14 @@ class Tuning:
         """The factor on the rate of parameters `below` levels under the heads."""
         return 1.0
 
-    def groups(self, objective: Objective, lr: float, weight_decay: float) -> list[dict]:
+    def groups(
+        self, objective: Objective, lr: float, weight_decay: float, weight_decay_end: float | None = None
+    ) -> list[dict]:
         """Parameter groups for any torch optimizer, with `names`, `label`, `base_lr` and `hidden` beside what it knows.
 
         Only matrices decay, embeddings among them; biases and norms never do. hidden: matrices of the layers, which are
-        neither embeddings nor heads: what Muon is for. steady: whose rate follows no schedule. Raises UserError where
-        nothing trains.
+        neither embeddings nor heads: what Muon is for. steady: whose rate follows no schedule. decay: what that of matrices
+        goes from and to, where it changes. Raises UserError where nothing trains.
         """
         depth, top = depths(objective), len(objective.model.blocks)
         tables = {id(part.weight) for part in objective.modules() if isinstance(part, nn.Embedding)}
@@ -78,6 +80,8 @@ class Tuning:
             group["names"].append(name)
             group.update(lr=lr * rate, base_lr=lr * rate, weight_decay=weight_decay if matrix else 0.0, hidden=hidden)
             group["steady"] = steady
+            if matrix and weight_decay_end is not None:
+                group["decay"] = weight_decay, weight_decay_end
             group["label"] = kind if rate == 1 else f"{kind} x {rate:.4g}"
         if not groups:
             raise UserError(f"tuning={type(self).__name__.lower()}: nothing is left to train: no layer and no head")

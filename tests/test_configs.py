@@ -18,7 +18,7 @@ KINDS = {"task": "objective"}  # groups that fill the slot of another
 BUILT = [(group, name) for group in OPTIONS if KINDS.get(group, group) in resolve.HOMES for name in OPTIONS[group]]
 EVERY = [(group, name) for group in OPTIONS for name in OPTIONS[group]]
 NOT_SETTINGS = {"defaults", "_target_"}
-FOR_THE_RATE = {"base_lr", "scale"}  # what lr follows from, where it is not given
+FOR_THE_LOOP = {"base_lr", "scale", "weight_decay_end"}  # what becomes rates and decays
 
 
 def node(group: str, name: str) -> dict:
@@ -34,7 +34,7 @@ def test_the_keys_of_an_option_are_the_arguments_of_its_constructor(group, name)
     target = resolve.find(KINDS.get(group, group), settings)
     parameters = inspect.signature(target).parameters.values()
     named = {parameter.name for parameter in parameters if parameter.kind not in resolve.VARIADIC}
-    keys = settings.keys() - NOT_SETTINGS - (FOR_THE_RATE if group == "optimizer" else set())
+    keys = settings.keys() - NOT_SETTINGS - (FOR_THE_LOOP if group == "optimizer" else set())
     facts = resolve.FACTS - keys  # a tokenizer is told the vocab_size that a model gets to know
     assert keys <= named
     if target.__module__.startswith("ptft."):  # torch's own optimizers have switches that nobody should need

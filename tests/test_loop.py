@@ -219,6 +219,19 @@ def test_clipping_bounds_the_length_of_a_step_and_the_log_has_the_norm_before_it
         torch.testing.assert_close(tenth[name] - start[name], (whole[name] - start[name]) / 10, rtol=1e-3, atol=1e-6)
 
 
+def test_each_parameter_can_be_clipped_by_its_own_norm(train, data, tmp_path):
+    sgd = "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "optimizer.weight_decay=0", "optimizer.lr=1"
+    words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, *sgd, "trainer.steps=1"
+    start = weights(train(tmp_path / "start", *words, "optimizer.lr=1e-30"))
+    whole = weights(train(tmp_path / "free", *words))
+    lengths = {name: (whole[name] - start[name]).norm().item() for name in start}
+    bound = sorted(lengths.values())[len(lengths) // 2]
+    each = weights(train(tmp_path / "each", *words, f"trainer.clip={bound}", "trainer.clip_each=true"))
+    for name, length in lengths.items():
+        step = (whole[name] - start[name]) * min(1.0, bound / length if length else 1.0)
+        torch.testing.assert_close(each[name] - start[name], step, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_about_as_full_precision_does(precision, train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, "trainer.steps=4"

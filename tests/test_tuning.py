@@ -11,6 +11,7 @@ from ptft.errors import CheckpointError, UserError
 from ptft.models.transformer import Transformer
 from ptft.objective import Objective, Output
 from ptft.optimizers import Muon
+from ptft.training import Training
 from ptft.tuning import Frozen, Full, Gradual, LoRA, Tuning, depths, top_names
 
 
@@ -300,6 +301,17 @@ def test_gradual_leaves_frozen_heads_alone():
 def test_a_bad_gradual_setting_is_refused_by_name(settings, name):
     with pytest.raises(ValueError, match=f"^{name}"):
         Gradual(**{"steps": 10, "steps_per_epoch": 5, "every": 1, "ratio": 2.6, **settings})
+
+
+def test_the_decay_of_matrices_can_go_along_half_a_cosine_and_vectors_never_decay():
+    trained = objective()
+    groups = Full(None).groups(trained, 0.1, weight_decay=0.04, weight_decay_end=0.4)
+    training = Training(trained, torch.optim.AdamW(groups), Full(None))
+    for progress, decay in ((0.0, 0.04), (0.5, 0.22), (1.0, 0.4)):
+        training.set_rates(0.5, progress)
+        found = {group["label"].split()[-1]: group["weight_decay"] for group in training.optimizer.param_groups}
+        assert found == {"matrices": pytest.approx(decay), "vectors": 0.0}
+        assert {group["lr"] for group in training.optimizer.param_groups} == {0.05}
 
 
 # lora

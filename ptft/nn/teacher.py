@@ -16,7 +16,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def rising(start: float, end: float, progress: float) -> float:
-    """A momentum that goes from start to end along half a cosine (BYOL, 2006.07733, §3.3). progress: in [0, 1]."""
+    """A momentum, or a decay, that goes from start to end along half a cosine (BYOL, 2006.07733, §3.3). progress: in [0, 1]."""
     return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
