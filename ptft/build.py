@@ -37,11 +37,21 @@ from ptft.tuning import top_names
 # settings of a model that leave the shape and the meaning of its weights as they are
 FREE = {"dropout", "max_length", "init_std", "local_heads"}
 FREE |= {"embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_drop"}
+# models that have what another lacks, the more special traits later
 BETTER = {
-    "causal": "; use model=gpt",
-    "bidirectional": "; use model=transformer",
-    "seq2seq": "; use model=transformer_seq2seq",
-    "causal|seq2seq": "; use model=gpt or model=transformer_seq2seq",
+    "causal": "gpt",
+    "bidirectional": "transformer",
+    "seq2seq": "transformer_seq2seq",
+    "causal|seq2seq": "gpt or transformer_seq2seq",
+    "segments": "transformer",
+    "two_stream": "xlnet",
+    "bilm": "elmo",
+    "vectors": "embedding",
+    "pyramid": "resnet18 or vgg11",
+    "patches": "vit",
+    "decodes": "autoencoder or conv_autoencoder",
+    "codebook": "vqvae",
+    "variational": "vae",
 }
 SCALES = {"linear": lambda share: share, "sqrt": math.sqrt, "none": lambda share: 1.0}
 MODALITIES = {"text", "image", "table"}
@@ -112,9 +122,10 @@ def check(config: dict) -> None:
     dataset, model, objective = (resolve.find(kind, config[kind], trusted) for kind in ("dataset", "model", "objective"))
     missing = lacking(objective.needs, model.traits)
     if missing:
+        better = [f"; use model={names}" for trait, names in BETTER.items() if trait in missing][-1:]
         raise UserError(
             f"objective {objective.__name__} needs a {' '.join(missing).replace('|', ' or ')} model, and {model.__name__} is "
-            f"{' '.join(sorted(model.traits))}{BETTER.get(missing[0], '')}"
+            f"{' '.join(sorted(model.traits))}{''.join(better)}"
         )
     if dataset.modality not in model.traits:
         reads = " ".join(sorted(model.traits))

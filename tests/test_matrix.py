@@ -235,3 +235,9 @@ def test_every_schedule_optimizer_tuning_and_tokenizer_trains(group, name, launc
     losses = [row["loss"] for row in metrics(run) if row["split"] == "train"]
     assert len(losses) == 2
     assert all(map(math.isfinite, losses))
+
+
+@pytest.mark.parametrize("trait", build.BETTER)
+def test_a_model_that_is_named_in_place_of_another_has_what_that_one_lacks(trait):
+    for name in build.BETTER[trait].split(" or "):
+        assert not lacking(frozenset({trait}), resolve.find("model", node("model", name)).traits)
