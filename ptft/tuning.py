@@ -57,9 +57,7 @@ class Tuning:
         """The factor on the rate of parameters `below` levels under the heads."""
         return 1.0
 
-    def groups(
-        self, objective: Objective, lr: float, weight_decay: float, weight_decay_end: float | None = None
-    ) -> list[dict]:
+    def groups(self, objective: Objective, lr: float, weight_decay: float, weight_decay_end: float | None = None) -> list[dict]:
         """Parameter groups for any torch optimizer, with `names`, `label`, `base_lr` and `hidden` beside what it knows.
 
         Only matrices decay, embeddings among them; biases and norms never do. hidden: matrices of the layers, which are

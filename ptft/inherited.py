@@ -1,0 +1,80 @@
+"""What a stage takes over from a checkpoint: its model's settings, checked, and the weights themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ptft import resolve
+from ptft.checkpoint import read
+from ptft.errors import CheckpointError, UserError
+from ptft.locate import saved_config
+from ptft.objective import Objective
+from ptft.state import Report, load_heads, load_model
+from ptft.tuning import top_names
+
+# settings of a model that leave the shape and the meaning of its weights as they are
+FREE = {"dropout", "max_length", "init_std", "local_heads"}
+FREE |= {"embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_drop"}
+
+
+def check_inherited(config: dict, saved: dict) -> None:
+    """Refuse a tokenizer or a model beside `ckpt` other than those its weights were trained with."""
+    if config["tokenizer"] != saved.get("tokenizer"):
+        raise UserError(f"tokenizer: ckpt={config['ckpt']} brings its own; leave tokenizer out, or ckpt")
+    if (config.get("ckpt_load") or {}).get("allow_partial"):
+        return
+    given, known = config["model"], saved.get("model") or {}
+    shared = (given.keys() & known.keys()) - FREE - ({"_target_"} if config.get("part") else set())
+    changed = {name: known[name] for name in sorted(shared) if given[name] != known[name]}
+    told = [f"{_setting(name)} is {old} in the checkpoint and {given[name]} here" for name, old in changed.items()]
+    if told:
+        raise UserError(f"ckpt={config['ckpt']}: {', '.join(told)}; ckpt_load.allow_partial=true loads what fits")
+
+
+def _setting(name: str) -> str:
+    return "model" if name == "_target_" else f"model.{name}"
+
+
+def load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Report:
+    """Put a checkpoint's weights into the model, and into the heads where the objective goes on."""
+    wanted = config.get("ckpt_load") or {"allow_partial": False, "reinit_top": 0, "weights": None}
+    weights = read(source, "model", level="size")
+    kind = _kind_of_saved(source, config["trusted_modules"])
+    chosen = wanted["weights"] or ("teacher" if getattr(kind, "teacher_first", False) and not goes_on else "model")
+    if chosen != "model":
+        weights.update(_others(source, chosen, weights, getattr(kind, "teacher_model", None)))
+    if config.get("part"):
+        weights = _of_part(objective.model, weights)
+    fresh = top_names(objective.model, wanted["reinit_top"])
+    landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
+    if goes_on:
+        load_heads(objective, read(source, "objective", level="size"))
+    return landed
+
+
+def _of_part(model: nn.Module, weights: dict) -> dict:
+    """The weights of the modules that a part of a model has as well."""
+    own = {name for name, _ in model.named_children()}
+    return {name: value for name, value in weights.items() if name.partition(".")[0] in own}
+
+
+def _kind_of_saved(source: Path, trusted: list[str]) -> type | None:
+    """The class of the objective that a checkpoint was trained with; None without one, or with one that is not trusted here."""
+    try:
+        return resolve.find("objective", saved_config(source).get("objective"), trusted)
+    except UserError:
+        return None
+
+
+def _others(source: Path, chosen: str, weights: dict, teacher: str | None) -> dict:
+    """The running averages of the model's weights, or those of its teacher, under the model's names."""
+    group, prefix = ("ema", "model.") if chosen == "ema" else ("objective", teacher)
+    tensors = read(source, group, level="size") if prefix else {}
+    renamed = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    found = {name: value for name, value in renamed.items() if name in weights}
+    if not found:
+        lacks = "running average (trainer.ema was null)" if chosen == "ema" else "teacher; its objective has none"
+        raise CheckpointError(f"ckpt_load.weights={chosen}: {source} holds no {lacks}")
+    return found
