@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.choices import config_dir, groups
+from ptft.elsewhere import split
 from ptft.errors import UserError, nearest
 from ptft.locate import locate
 
@@ -168,7 +169,7 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     """Overrides that follow from others.
 
     A checkpoint brings its model and tokenizer, a start from scratch its own, or that of the teacher it learns from; the data
-    that ships is trained on briefly.
+    that ships is trained on briefly; fresh weights are fine-tuned faster than trained ones, published ones slower.
     """
     ckpt = arguments.values("ckpt")
     chosen = {word.partition("=")[0].lstrip("+~") for word in arguments.overrides}
@@ -177,10 +178,21 @@ def implied(command: str, arguments: Arguments) -> list[str]:
         found = [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
     if command == "finetune" and ckpt == [None] and not chosen & {"tokenizer", "experiment"}:
         found = [] if any(_brings("tokenizer", group, arguments) for group in ("dataset", "task")) else _tokenizer(arguments)
+    if command == "finetune" and ckpt and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
+        found += _rate(ckpt, arguments.values("tuning"))
     elsewhere = chosen & {"dataset", "experiment", "trainer"} or "--config-name" in arguments.flags
     if command == "pretrain" and not elsewhere and not _brings("dataset", "objective", arguments):
         found.append("trainer=tour")
     return found
+
+
+def _rate(ckpt: list[str | None], tuning: list[str | None]) -> list[str]:
+    """The override of the rate for weights of one origin, where finetune.yaml's is not for them."""
+    if all(start is None for start in ckpt):
+        return ["optimizer.lr=1e-3"]
+    if all(start and split(start) for start in ckpt) and not set(tuning) & {"lora", "frozen"}:
+        return ["optimizer.lr=5e-5"]
+    return []
 
 
 def _tokenizer(arguments: Arguments) -> list[str]:

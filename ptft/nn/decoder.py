@@ -26,25 +26,26 @@ def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class FullyConvolutional(nn.Module):
-    """Convolutions over the last, coarsest map (Long et al., 1411.4038): maps -> scores [B, classes, h, w]."""
+    """Convolutions over the last, coarsest map (Long et al., 1411.4038): scores [B, classes, h, w] are of its size."""
 
-    def __init__(self, dims: Sequence[int], width: int, num_classes: int, dropout: float):
+    def __init__(self, dims: Sequence[int], channels: int, width: int, num_classes: int, dropout: float):
         super().__init__()
         self.hidden = convolution(dims[-1], width)
         self.scores = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], images: Tensor) -> Tensor:
         return self.scores(self.hidden(maps[-1]))
 
 
 class UNet(nn.Module):
-    """From the coarsest map up, joined by each finer one on the way (Ronneberger et al., 1505.04597).
+    """From the coarsest map up, joined by each finer one on the way (Ronneberger et al., 1505.04597), last by the image.
 
-    width: channels of the finest step; each coarser one has twice as many, up to 8 times. Scores [B, classes, h, w] are
-    as large as the finest map.
+    The image, of `channels`, brings back the outlines that a backbone loses which starts with a stride. width: channels of
+    the finest map's step; each coarser one has twice as many, up to 8 times. Scores are as large as the image,
+    [B, classes, H, W].
     """
 
-    def __init__(self, dims: Sequence[int], width: int, num_classes: int, dropout: float):
+    def __init__(self, dims: Sequence[int], channels: int, width: int, num_classes: int, dropout: float):
         super().__init__()
         widths = [width * min(8, 2**depth) for depth in range(len(dims))]
         self.bottom = convolution(dims[-1], widths[-1])
@@ -53,13 +54,14 @@ class UNet(nn.Module):
         self.steps = nn.ModuleList(
             nn.Sequential(convolution(dim + coarse, fine), convolution(fine, fine)) for dim, fine, coarse in finer
         )
-        self.scores = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(widths[0], num_classes, 1))
+        self.outlines = convolution(widths[0] + channels, width)
+        self.scores = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], images: Tensor) -> Tensor:
         up = self.bottom(maps[-1])
         for step, finer in zip(reversed(self.steps), reversed(maps[:-1]), strict=True):
             up = step(torch.cat((resized(up, finer.shape[-2:]), finer), dim=1))
-        return self.scores(up)
+        return self.scores(self.outlines(torch.cat((resized(up, images.shape[-2:]), images), dim=1)))
 
 
 HEADS = {"fcn": FullyConvolutional, "unet": UNet}

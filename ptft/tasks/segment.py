@@ -37,7 +37,7 @@ class Collate:
 class Segment(Objective):
     """A head over the model's feature maps, trained on the cross-entropy of each pixel that is not ignored (255).
 
-    head: fcn, convolutions over the coarsest map, or unet, a decoder that joins all maps. Its scores are brought to the
+    head: fcn, convolutions over the coarsest map, or unet, a decoder that joins all maps and the image. Its scores are brought to the
     size of the image bilinearly. width: channels of fcn, and of unet's finest step. Scores are at the size the model sees
     (transform.size); predictions at that of each image.
     """
@@ -61,13 +61,13 @@ class Segment(Objective):
         if transform.randaugment is not None:
             raise ValueError("transform.randaugment turns and shears images, and masks do not follow; leave it out")
         self.transform, self.labels = transform, list(labels)
-        self.head = HEADS[head](model.map_dims, width, num_classes, dropout)
+        self.head = HEADS[head](model.map_dims, transform.channels, width, num_classes, dropout)
         self.collate = Collate(transform)
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:
         """The logits [B, classes, H, W]."""
         values = inputs["values"]
-        return resized(self.head(self.model.maps(values)).float(), values.shape[-2:])
+        return resized(self.head(self.model.maps(values), values).float(), values.shape[-2:])
 
     def forward(self, batch: Batch) -> Output:
         scores = self.answer(batch["inputs"])

@@ -14,18 +14,18 @@ def maps(sizes) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=list(SIZES))
-def test_unet_scores_are_as_large_as_the_finest_map_and_hear_every_map(sizes):
-    given = maps(sizes)
-    scores = HEADS["unet"]([4, 6, 10], 8, 3, 0.0)(given)
-    assert scores.shape == (2, 3, *sizes[0])
+def test_unet_scores_are_as_large_as_the_image_and_hear_it_and_every_map(sizes):
+    given, images = maps(sizes), torch.randn(2, 1, 31, 42, requires_grad=True)
+    scores = HEADS["unet"]([4, 6, 10], 1, 8, 3, 0.0)(given, images)
+    assert scores.shape == (2, 3, 31, 42)
     scores[0, 0, 2, 2].backward()
-    assert all(level.grad[0].abs().sum() > 0 for level in given)
-    assert all(level.grad[1].abs().sum() == 0 for level in given)  # no image looks at another
+    assert all(level.grad[0].abs().sum() > 0 for level in [*given, images])
+    assert all(level.grad[1].abs().sum() == 0 for level in [*given, images])  # no image looks at another
 
 
 def test_fcn_reads_the_coarsest_map_only():
     given = maps(SIZES["odd"])
-    scores = HEADS["fcn"]([4, 6, 10], 8, 3, 0.0)(given)
+    scores = HEADS["fcn"]([4, 6, 10], 1, 8, 3, 0.0)(given, torch.randn(2, 1, 31, 42))
     assert scores.shape == (2, 3, 4, 6)
     scores.sum().backward()
     assert [level.grad is not None for level in given] == [False, False, True]

@@ -73,7 +73,7 @@ def test_what_is_ignored_enters_neither_loss_nor_gradient(make_segment, striped,
     batch = objective.collate(examples, draw(1))
     weight = objective.head.scores[1].weight
     gradient = torch.autograd.grad(objective(batch).loss, weight)[0]
-    scores = objective.head(objective.model.maps(batch["inputs"]["values"]))
+    scores = objective.answer(batch["inputs"])
     kept = F.cross_entropy(scores[:, :, 5:], batch["target"][:, 5:], reduction="sum")
     torch.testing.assert_close(gradient, torch.autograd.grad(kept, weight)[0])
 
