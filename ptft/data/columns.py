@@ -161,6 +161,8 @@ def parsed(cell: Any) -> float | None:
     """A cell as a number, or None where it is none."""
     if not isinstance(cell, (str, int, float, Decimal)):
         return None
+    if isinstance(cell, str) and "_" in cell:  # Python reads 1_1 as eleven; no table means that
+        return None
     try:
         return float(cell)
     except (ValueError, OverflowError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ptft.errors import DataError
 Row = tuple[str, dict[str, Any]]
 ROW_LIMIT = 1 << 25  # characters of one row; longer ones are a broken file
 ARROW_BATCH = 4096
+DELIMITERS = ",\t;|"
 csv.field_size_limit(ROW_LIMIT)
 
 
@@ -47,17 +48,22 @@ def read_json(path: Path) -> Iterator[Row]:
     """A list of objects, or an object that holds one such list (as in {"data": [...]})."""
     with open_text(path) as stream:
         text = stream.read()
+    yield from json_rows(text, str(path))
+
+
+def json_rows(text: str, name: str) -> Iterator[Row]:
+    """The rows of JSON that is one value as a whole; name: what an error message calls it."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
+        raise DataError(f"{name}: not JSON ({error})") from error
     if isinstance(value, dict):
         lists = [item for item in value.values() if isinstance(item, list)]
         value = lists[0] if len(lists) == 1 else [value]
     for number, row in enumerate(value, 1):
         if not isinstance(row, dict):
-            raise DataError(f"{path}: row {number} holds {type_name(row)}, expected an object with named fields")
-        yield f"{path}: row {number}", row
+            raise DataError(f"{name}: row {number} holds {type_name(row)}, expected an object with named fields")
+        yield f"{name}: row {number}", row
 
 
 def type_name(value: Any) -> str:
@@ -70,36 +76,55 @@ def read_delimited(path: Path) -> Iterator[Row]:
     """csv and tsv: cells may be quoted and then hold line ends; the delimiter is the commonest one of the header."""
     with open_text(path) as stream:
         header = stream.readline()
-    delimiter = "\t" if inner_suffix(path) == ".tsv" else max(",\t;|", key=header.count)
-    quoted = delimiter != "\t" or well_quoted(path)
+    delimiter = "\t" if inner_suffix(path) == ".tsv" else max(DELIMITERS, key=header.count)
+    quoted = True
+    if delimiter == "\t":
+        with open_text(path) as stream:
+            quoted = well_quoted(stream)
+    with open_text(path) as stream:
+        yield from delimited_rows(stream, str(path), delimiter, quoted)
+
+
+def delimited_rows(lines: Iterable[str], name: str, delimiter: str, quoted: bool) -> Iterator[Row]:
+    """The rows of a table's lines; quoted: quote marks wrap cells. name: what an error message calls the table."""
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    with open_text(path) as stream:
-        yield from named_cells(path, csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=quoted))
+    yield from named_cells(name, csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=quoted))
 
 
-def well_quoted(path: Path) -> bool:
-    """Whether the quote marks of a tsv file wrap cells, or are just letters of its text."""
-    with open_text(path) as stream:
+def well_quoted(lines: Iterable[str]) -> bool:
+    """Whether the quote marks of a table with tabs wrap cells, or are just letters of its text."""
+    try:
+        return len({len(cells) for cells in csv.reader(lines, delimiter="\t", strict=True) if cells}) == 1
+    except csv.Error:
+        return False
+
+
+def header_delimiter(line: str, columns: Collection[str]) -> str | None:
+    """What stands between the cells of a line that names these columns among others; None where it is no such header."""
+    for delimiter in DELIMITERS if columns else "":
         try:
-            return len({len(cells) for cells in csv.reader(stream, delimiter="\t", strict=True) if cells}) == 1
+            cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
         except csv.Error:
-            return False
+            return None
+        if len(cells) > 1 and set(columns) <= set(cells):
+            return delimiter
+    return None
 
 
-def named_cells(path: Path, reader: Any) -> Iterator[Row]:
+def named_cells(name: str, reader: Any) -> Iterator[Row]:
     """The rows under a header; every row must have as many cells as the header."""
     names: list[str] = []
     line = 0
     try:
         for cells in reader:
-            where, line = f"{path}:{line + 1}", reader.line_num
+            where, line = f"{name}:{line + 1}", reader.line_num
             if not names:
-                names = header_names(path, cells)
+                names = header_names(where, cells)
             elif cells:
                 check_width(where, cells, names)
                 yield where, dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}:{line + 1}: not a table ({error})") from error
+        raise DataError(f"{name}:{line + 1}: not a table ({error})") from error
 
 
 def check_width(where: str, cells: list[str], names: list[str]) -> None:
@@ -107,11 +132,11 @@ def check_width(where: str, cells: list[str], names: list[str]) -> None:
         raise DataError(f"{where}: {len(cells)} cells, expected {len(names)} as in the header ({', '.join(names)})")
 
 
-def header_names(path: Path, cells: list[str]) -> list[str]:
+def header_names(where: str, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"{path}:1: column '{twice[0]}' appears twice in the header")
+        raise DataError(f"{where}: column '{twice[0]}' appears twice in the header")
     return names
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from array import array
 from collections.abc import Collection, Sequence
@@ -13,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ptft.data.columns import KINDS, READ, Category, Cells, Features, Number, is_number, number_cell
-from ptft.data.formats import type_name
+from ptft.data.columns import KINDS, READ, Category, Cells, Features, Number, category_cell, is_number, number_cell
 from ptft.data.reading import field, rows
 from ptft.errors import DataError
 
@@ -70,20 +68,11 @@ def read_frame(paths: Sequence[Path], kinds: dict[str, str], targets: Sequence[s
             for (name, kind), cell in zip(kinds.items(), raw, strict=True):
                 value = READ[kind](cell, where, name)
                 columns[name].append(value if kind == "number" else sys.intern(value))
-            frame.labels.append(",".join(label_text(field(row, where, name), where, name) for name in targets))
+            frame.labels.append(",".join(category_cell(field(row, where, name), where, name) for name in targets))
             frame.places.append(where)
             frame.keys.append(hashlib.blake2b("\x1f".join(map(str, raw)).encode(), digest_size=12).hexdigest())
     frame.cells = {name: np.array(cells) if isinstance(cells, array) else cells for name, cells in columns.items()}
     return frame
-
-
-def label_text(cell: Any, where: str, column: str) -> str:
-    """A cell to learn as text, "" where it is missing."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if not isinstance(cell, (str, int, float)):
-        raise DataError(f"{where}: column '{column}' holds {type_name(cell)}, expected a string or a number")
-    return str(cell).strip()
 
 
 def learn(

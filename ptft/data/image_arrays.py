@@ -75,7 +75,7 @@ class ImageArrays(Images):
         for split, name in (("valid", valid_path), ("test", test_path)):
             if name is not None:
                 found[split] = self.only(name, split, images, labels)
-        own = {split: valid_path or f"{path}:{split}" for split in found}
+        own = {split: {"valid": valid_path, "test": test_path}.get(split) or f"{path}:{split}" for split in found}
         shares = held_out(path, own.get("valid"), own.get("test"), valid_fraction, test_fraction)
         listed = {split: found[split] for split in SPLITS if split in found}
         super().__init__(listed, shares, split_seed, per_class, decode_size, channels, inputs)

@@ -18,6 +18,7 @@ from ptft.data.image_labels import Labelled, encode
 from ptft.data.image_reader import ImageReader
 from ptft.data.image_splits import Part, divide, few
 from ptft.data.pixels import LAYOUT, ImageRows, Listing, Pixels, Report, Skipped, write
+from ptft.data.splits import lacking
 from ptft.data.table import SPLITS
 from ptft.errors import DataError, UserError
 
@@ -163,8 +164,10 @@ class Images:
         self.parts = divide(wholes, same, labels, self.shares, self.split_seed)
         if self.per_class is not None:
             train = self.parts["train"]
-            of_train = identities[train.numbers].tolist()
-            self.parts["train"] = few(train, of_train, [texts[row] for row in train.rows], self.per_class, self.split_seed)
+            of_train, classes = identities[train.numbers].tolist(), [texts[row] for row in train.rows]
+            self.parts["train"] = few(train, of_train, classes, self.per_class, self.split_seed)
+            for note in lacking(classes, self.per_class):
+                self.note(note)
         self.note_division(identities)
 
     def note_division(self, identities: np.ndarray) -> None:
@@ -236,6 +239,11 @@ class Images:
         found |= {"rows": {split: len(part.rows) for split, part in self.parts.items()}, **self.facts}
         if self.skipped:
             found["skipped"] = self.skipped
-        if self.per_class is not None:
-            found["few_label_index"] = self.parts["train"].rows.tolist()
         return found
+
+    @property
+    def few_labels(self) -> list[str] | None:
+        """Which images the few labels of `per_class` are of; None without it."""
+        if self.per_class is None or not self.parts:
+            return None
+        return [self.listed["train"].names[row] for row in self.parts["train"].rows]

@@ -16,14 +16,14 @@ from ptft.data.files import find_files, fingerprint
 from ptft.data.label_sets import class_sets
 from ptft.data.reading import choose_label, choose_text, existing, first_row, input_rows, row_id, text_cell
 from ptft.data.rows import Example
-from ptft.data.splits import assign, draw, held_out
+from ptft.data.splits import draw, held_out, lacking
 from ptft.data.table import SPLITS, Encoder, LabelledRows, Table, read_table
-from ptft.data.targets import check_single, class_codes, numbers, strata
+from ptft.data.targets import assigned, check_single, class_codes, numbers
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, UserError
 
 NUMBERS = ("number", "likeness")
-LAYOUT = 2  # of the files in the cache: raise it when they change
+LAYOUT = 3  # of the files in the cache: raise it when they change
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Reader:
     def read(self, source: str, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Any, Example]]:
         """The rows of a file, or of standard input ("-"), as examples to predict on, each with its id."""
         encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False)
-        for number, (where, row) in enumerate(input_rows(source)):
+        columns = [name for name in (self.text, self.text_pair) if name]
+        for number, (where, row) in enumerate(input_rows(source, columns)):
             text = text_cell(row, where, self.column(row))
             pair = text_cell(row, where, self.text_pair) if self.text_pair else None
             yield row_id(row, number), encoder.example(text, pair) | {"row": number, "text": text}
@@ -75,6 +76,7 @@ class LabelledText(Derives):
         self.shares = held_out(path, valid_path, test_path, valid_fraction, test_fraction)
         self.split_seed, self.per_class, self.max_length = split_seed, per_class, max_length
         self.notes: list[str] = []
+        self.short: list[str] = []  # what per_class asks of classes that have fewer rows
         named = {"train": (path, "path"), "valid": (valid_path, "valid_path"), "test": (test_path, "test_path")}
         self.files = {
             split: self.find(name, f"dataset.{setting}") for split, (name, setting) in named.items() if name is not None
@@ -114,12 +116,13 @@ class LabelledText(Derives):
         """The rows of each split in file order, read and checked as a whole."""
         tables = {split: self.read(paths) for split, paths in self.files.items()}
         whole = tables["train"]
-        names = assign(whole.texts, strata(whole.labels), self.shares, self.split_seed)
+        names = assigned(whole.texts, whole.labels, self.shares, self.split_seed)
         for split, share in zip(SPLITS, (1.0, *self.shares), strict=True):
             if share:
                 tables[split] = whole.rows([row for row, name in enumerate(names) if name == split])
         if self.per_class is not None:
             train = tables["train"]
+            self.short = lacking(train.labels, self.per_class)
             tables["train"] = train.rows(draw(train.texts, train.labels, self.per_class, self.split_seed))
         tables["train"].empty = whole.empty
         return tables
@@ -185,11 +188,13 @@ class LabelledText(Derives):
             notes += [f"{split}: {note}" for note in encoder.write(folder, split, table)]
             if split in answers:
                 answers[split].tofile(folder / f"{split}.labels")
-        notes += self.lacking(tables)
+        notes += [*self.short, *self.lacking(tables)]
         counts = {split: len(table) for split, table in tables.items()}
         train = answers["train"] if target in NUMBERS else None
         spread = {} if train is None else {"target_mean": float(train.mean()), "target_std": float(train.std())}
         found = {"rows": counts, "labels": labels, "target": target, "notes": notes, "type": encoder.type}
+        if self.per_class is not None:
+            found["few"] = tables["train"].places
         return found | {"spread": spread}
 
     def answers(
@@ -209,6 +214,11 @@ class LabelledText(Derives):
         shares = dict(zip(SPLITS[1:], self.shares, strict=True))
         lost = [split for split, share in shares.items() if share and split not in tables]
         return [f"too few rows for dataset.{split}_fraction={shares[split]}: no {split} split" for split in lost]
+
+    @property
+    def few_labels(self) -> list[str] | None:
+        """Which rows the few labels of `per_class` are of, as file:line; None without it."""
+        return self.prepared.get("few") if self.prepared else None
 
     def rows(self, split: str) -> LabelledRows | None:
         """The encoded rows of a split, or None where there is no such split."""

@@ -48,9 +48,12 @@ def paired(root: Path, images: Path, masks: Path) -> dict[str | None, list[Pair]
     """Each image with the mask of its name; the folders of both, or lists in ImageSets, tell of which split it is."""
     lists = listed_splits(root, "Segmentation")
     mask_of = {path.relative_to(masks).with_suffix("").as_posix(): path for path in images_below(masks, Counter())}
-    mask_of = {path.stem: path for path in mask_of.values()} | mask_of
+    pictures = list(images_below(images, Counter()))
+    counts = [Counter(path.stem for path in paths) for paths in (pictures, mask_of.values())]
+    # in folders of another shape than those of the images, a mask is found by its name where that names one image only
+    mask_of = {path.stem: path for path in mask_of.values() if all(count[path.stem] == 1 for count in counts)} | mask_of
     found: dict[str | None, list[Pair]] = {}
-    for path in images_below(images, Counter()):
+    for path in pictures:
         name = path.relative_to(images)
         splits = [split for split, names in lists.items() if path.stem in names] if lists else [split_of(name)]
         mask = mask_of.get(name.with_suffix("").as_posix()) or mask_of.get(path.stem)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ptft.data.conll import NOT_WORDS, TOKEN_NAMES, Sentence, blocks, is_table, listed
+from ptft.data.files import resolve
 from ptft.data.pieces import WordEncoder
 from ptft.data.reading import field, input_rows, named, row_id
 from ptft.data.rows import Example
@@ -18,7 +20,7 @@ from ptft.nn.spans import NO_TAG
 
 FORM, PREDICATE, ROLES = 1, 10, 11  # columns of words, of predicates, and the first one of roles
 NOTHING = ("", "_", "*")
-VERBS = ("V", "C-V")  # what columns of roles call the predicate itself
+VERB = re.compile(r"(?:[BIES]-)?(?:C-)?V")  # what columns of roles call the predicate itself
 MARKS = 2  # tokens that a task puts around the predicate
 
 
@@ -82,11 +84,11 @@ def propositions(path: Path) -> Iterator[Sentence]:
         verbs = predicates(rows)
         for number in range(max(map(len, rows), default=0) - ROLES):
             roles = [cell(cells, ROLES + number) for cells in rows]
-            marked = next((place for place, role in enumerate(roles) if role == VERBS[0]), None)
+            marked = next((place for place, role in enumerate(roles) if VERB.fullmatch(role)), None)
             if marked is None and number < len(verbs):
                 marked = verbs[number]
             if marked is not None:
-                tags = [NO_TAG if role in (*NOTHING, *VERBS) else role for role in roles]
+                tags = [NO_TAG if role in NOTHING or VERB.fullmatch(role) else role for role in roles]
                 yield Sentence(words, tags, f"{path}:{lines[0][0]}", comments.get("sent_id"), marked)
 
 
@@ -102,7 +104,7 @@ def cell(cells: list[str], number: int) -> str:
 
 def new_propositions(source: str) -> Iterator[Sentence]:
     """The predicates of a file without the roles: of CoNLL-U, or of rows with tokens and the numbers of predicates."""
-    path = Path(source).expanduser()
+    path = Path(source) if source == "-" else resolve(source, "input")
     if source != "-" and not is_table(path):
         for comments, lines in blocks(path):
             rows = [cells for _, cells in lines if not NOT_WORDS.fullmatch(cells[0])]

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import io
+import itertools
+import re
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.data.formats import READERS, Row, parse_json, type_name
-from ptft.data.opening import guarded, kind, open_text
+from ptft.data.columns import category_cell, parsed
+from ptft.data.files import resolve
+from ptft.data.formats import READERS, Row, delimited_rows, header_delimiter, json_rows, parse_json, type_name, well_quoted
+from ptft.data.opening import GZIP, ZSTANDARD, guarded, kind, open_text
 from ptft.errors import DataError, nearest
 
 TEXT_NAMES = ("text", "sentence", "content", "document", "review", "comment", "message", "body", "article", "question")
 ID_NAMES = ("id", "row_id", "uid", "guid")
 LABEL_NAMES = ("label", "class", "target", "category", "sentiment", "score", "rating", "stars", "y")
+PIPED = "standard input"
+PACKED = (GZIP, ZSTANDARD, b"PAR1\x15", b"ARROW1\0")  # how bytes begin that are no lines
+WHOLE_JSON = re.compile(r"\[(\s*(\{.*|\]))?|\{")  # the first line of JSON that is one value, not one a line
 
 
 def rows(path: Path) -> Iterator[Row]:
@@ -76,13 +84,7 @@ def only_choice(path: Path, setting: str, columns: list[str], candidates: list[s
 
 def is_words(cell: Any) -> bool:
     """Whether a cell holds text rather than a number."""
-    if not isinstance(cell, str):
-        return False
-    try:
-        float(cell)
-    except ValueError:
-        return True
-    return False
+    return isinstance(cell, str) and parsed(cell) is None
 
 
 def text_cell(row: dict[str, Any], where: str, column: str) -> str:
@@ -103,10 +105,7 @@ def label_cell(row: dict[str, Any], where: str, column: str) -> str:
     """A label as text: a string, a number or a truth value, or several of them in a list; empty where there is none."""
     cell = field(row, where, column)
     parts = cell if isinstance(cell, list) else [] if cell is None else [cell]
-    strange = [part for part in parts if not isinstance(part, (str, int, float))]
-    if strange:
-        raise DataError(f"{where}: column '{column}' holds {type_name(strange[0])}, expected a string or a number")
-    return "|".join(str(part).strip() for part in parts)
+    return "|".join(category_cell(part, where, column) for part in parts)
 
 
 def field(row: dict[str, Any], where: str, column: str) -> Any:
@@ -117,27 +116,89 @@ def field(row: dict[str, Any], where: str, column: str) -> Any:
 
 def row_id(row: dict[str, Any], number: int) -> Any:
     """What a row is called: by a column of that kind, else by its number, from 0."""
-    return next((row[name] for name in ID_NAMES if row.get(name) is not None), number)
+    known = [name for name, cell in row.items() if cell is not None]
+    return next((row[name] for name in named(known, ID_NAMES)), number)
 
 
-def input_rows(source: str) -> Iterator[Row]:
-    """Rows to predict on: a table, or plain lines (as column "text"), from a file or standard input ("-")."""
-    if source == "-":
-        yield from lines(io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig"), "standard input")
-        return
-    path = Path(source).expanduser()
+def input_rows(source: str, columns: Collection[str] = ()) -> Iterator[Row]:
+    """Rows to predict on: a table, JSON, or plain lines (as column "text"), from a file or standard input ("-").
+
+    columns: those that are wanted; a first line that names them is the header of a table, whatever the file is called.
+    """
+    found = None
+    for found in piped_rows(columns) if source == "-" else file_rows(resolve(source, "input"), columns):
+        yield found
+    if found is None:
+        raise DataError(f"input={source}: holds no rows")
+
+
+def file_rows(path: Path, columns: Collection[str]) -> Iterator[Row]:
+    """The rows of a file."""
     if kind(path, table=True) != "text":
         yield from rows(path)
         return
     with guarded(path), open_text(path) as stream:
-        yield from lines(stream, str(path))
+        yield from line_rows(stream, str(path), columns)
 
 
-def lines(stream: io.TextIOBase, name: str) -> Iterator[Row]:
+def piped_rows(columns: Collection[str]) -> Iterator[Row]:
+    """The rows of standard input, each as soon as it is there, unless they are packed."""
+    first = sys.stdin.buffer.readline()
+    lines = itertools.chain([first], sys.stdin.buffer)
+    if first.startswith(PACKED):
+        yield from unpacked_rows(lines, columns)
+    else:
+        yield from line_rows(decoded(lines, PIPED), PIPED, columns)
+
+
+def unpacked_rows(pieces: Iterable[bytes], columns: Collection[str]) -> Iterator[Row]:
+    """The rows of what only a file can be read as, which is made of it for as long as they are read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, PIPED)
+        with path.open("wb") as file:
+            file.writelines(pieces)
+        try:
+            for where, row in file_rows(path, columns):
+                yield where.replace(str(path), PIPED), row
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), PIPED)) from error
+
+
+def decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines as text without a byte-order mark; DataError with the place for what is not UTF-8."""
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            place = f"byte 0x{line[error.start]:02x}, column {error.start + 1}"
+            raise DataError(f"{name}:{number}: not UTF-8 ({place})") from error
+        yield from io.StringIO(text, newline="")  # a lone carriage return ends a line, as it does in files
+
+
+def line_rows(lines: Iterator[str], name: str, columns: Collection[str]) -> Iterator[Row]:
+    """The rows of text: of JSON as a whole or of a table, where the first line says so, else one row a line."""
+    before = []
+    for line in lines:
+        before.append(line)
+        if line.strip():
+            break
+    first = "".join(before[-1:])
+    lines = itertools.chain(before, lines)
+    if WHOLE_JSON.fullmatch(first.strip()):
+        yield from json_rows("".join(lines), name)
+    elif delimiter := header_delimiter(first, columns):
+        if delimiter == "\t":
+            lines = list(lines)  # only all of them tell what quote marks are
+        yield from delimited_rows(lines, name, delimiter, delimiter != "\t" or well_quoted(lines))
+    else:
+        yield from plain_rows(lines, name)
+
+
+def plain_rows(lines: Iterable[str], name: str) -> Iterator[Row]:
     """One row a line: a JSON object, or text."""
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(lines, 1):
         where = f"{name}:{number}"
-        if line.startswith("{"):
+        if line.lstrip().startswith("{"):
             yield where, parse_json(line, where)
         elif line.strip():
             yield where, {"text": line.rstrip("\r\n")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -24,12 +25,22 @@ def held_out(
         if not 0 <= share < 1:
             raise UserError(f"dataset.{name}={share}: expected a share from 0 up to (not including) 1")
     for name, other in (("valid_path", valid_path), ("test_path", test_path)):
-        if other is not None and other == path:
+        if other is not None and (other == path or _same(other, path)):
             raise UserError(f"dataset.{name}={other} is the training file; leave it out to hold out a share of it")
+    if _same(valid_path, test_path):
+        raise UserError(f"dataset.test_path={test_path} is the validation file; leave one of them out")
     shares = (0.0 if valid_path else valid_fraction, 0.0 if valid_path or test_path else test_fraction)
     if sum(shares) >= 1:
         raise UserError(f"dataset.valid_fraction + dataset.test_fraction = {sum(shares)}: nothing is left to train on")
     return shares
+
+
+def _same(one: str | Sequence[str] | None, other: str | Sequence[str] | None) -> bool:
+    """Whether two names are of one file or folder, however they are written."""
+    if not (isinstance(one, str) and isinstance(other, str)):
+        return False
+    places = [os.path.expanduser(name) for name in (one, other)]
+    return all(map(os.path.exists, places)) and os.path.samefile(*places)
 
 
 def place(text: str, *purpose: int | str) -> bytes:
@@ -61,6 +72,15 @@ def draw(texts: Sequence[str], classes: Sequence[str], per_class: int, seed: int
         order = sorted(members, key=lambda row: (place(texts[row], "few", seed), texts[row], row))
         chosen += order[:per_class]
     return sorted(chosen)
+
+
+def lacking(classes: Sequence[str], per_class: int) -> list[str]:
+    """A note where classes have fewer rows than a few-label experiment wants of each."""
+    short = {name: len(rows) for name, rows in by_value(classes, range(len(classes))).items() if len(rows) < per_class}
+    if not short:
+        return []
+    fewest = min(short, key=short.__getitem__)
+    return [f"dataset.per_class={per_class}: {len(short)} classes have fewer rows, '{fewest}' has {short[fewest]}"]
 
 
 def by_value(values: Sequence[str], rows: Sequence[int]) -> dict[str, list[int]]:

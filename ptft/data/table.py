@@ -26,6 +26,7 @@ class Table:
 
     places: what an error message names ("file:line"). empty: rows without text, left out. listed: where the first label
     stands that is a list. others: for each row the further texts that would do as well as its label, where rows have some.
+    completions: the labels as texts to write, where the blanks around them count.
     """
 
     texts: list[str]
@@ -35,6 +36,7 @@ class Table:
     empty: int = 0
     listed: str | None = None
     others: list[list[str]] | None = None
+    completions: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -44,12 +46,19 @@ class Table:
         pairs = None if self.pairs is None else [self.pairs[row] for row in chosen]
         texts, labels = [self.texts[row] for row in chosen], [self.labels[row] for row in chosen]
         others = None if self.others is None else [self.others[row] for row in chosen]
-        return Table(texts, pairs, labels, [self.places[row] for row in chosen], listed=self.listed, others=others)
+        written = None if self.completions is None else [self.completions[row] for row in chosen]
+        places = [self.places[row] for row in chosen]
+        return Table(texts, pairs, labels, places, listed=self.listed, others=others, completions=written)
+
+    @property
+    def written(self) -> list[str]:
+        """What a task that writes learns of each row."""
+        return self.labels if self.completions is None else self.completions
 
 
 def read_table(paths: Sequence[Path], text: str, pair: str | None, label: str) -> Table:
     """All rows of some files; rows without text are left out and counted."""
-    table = Table([], None if pair is None else [], [], [])
+    table = Table([], None if pair is None else [], [], [], completions=[])
     for path in paths:
         for where, row in rows(path):
             content = text_cell(row, where, text)
@@ -57,7 +66,9 @@ def read_table(paths: Sequence[Path], text: str, pair: str | None, label: str) -
                 table.empty += 1
                 continue
             table.texts.append(content)
-            table.labels.append(label_cell(row, where, label))
+            found = label_cell(row, where, label)
+            table.labels.append(found)
+            table.completions.append(text_cell(row, where, label) if isinstance(row[label], str) else found)
             table.places.append(where)
             if isinstance(row[label], list):
                 table.listed = table.listed or where
@@ -88,7 +99,7 @@ class Encoder:
         return max(1, self.max_length - self.pair)
 
     def second(self, table: Table) -> list[str] | None:
-        return table.labels if self.completion else table.pairs
+        return table.written if self.completion else table.pairs
 
     def write(self, folder: Path, split: str, table: Table) -> list[str]:
         """Encode a split into files; return notes on what was left out or cut."""
@@ -126,7 +137,7 @@ def as_bytes(text: str) -> np.ndarray:
 def references(table: Table) -> Iterator[list[str]]:
     """For each row all texts that would be right."""
     others = table.others or [[]] * len(table)
-    return ([label, *more] for label, more in zip(table.labels, others, strict=True))
+    return ([label, *more] for label, more in zip(table.written, others, strict=True))
 
 
 def shorten(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:

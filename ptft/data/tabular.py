@@ -17,14 +17,13 @@ from ptft.data.cache import cached
 from ptft.data.columns import READ, Features
 from ptft.data.files import find_files, fingerprint
 from ptft.data.frame import Frame, column_kinds, learn, read_frame
-from ptft.data.reading import existing, field, first_row, input_rows
+from ptft.data.reading import existing, field, first_row, input_rows, row_id
 from ptft.data.rows import Example, Rows
-from ptft.data.splits import assign, draw, held_out
-from ptft.data.targets import strata
+from ptft.data.splits import draw, held_out, lacking
+from ptft.data.targets import assigned
 from ptft.errors import DataError, UserError
 
 SPLITS = ("train", "valid", "test")
-IDS = ("id", "row_id", "uid", "guid")
 
 
 class TableRows(Rows):
@@ -59,11 +58,11 @@ class TableReader:
 
     def read(self, source: str) -> Iterator[tuple[Any, Example]]:
         """The id (or number, from 0) and the example of each row of a table. Raises DataError for a column that lacks."""
-        for number, (where, row) in enumerate(input_rows(source)):
+        for number, (where, row) in enumerate(input_rows(source, list(self.features.kinds))):
             kinds = self.features.kinds.items()
             cells = {name: [READ[kind](field(row, where, name), where, name)] for name, kind in kinds}
-            known = (row[name] for name in IDS if row.get(name) is not None and name not in cells)
-            yield next(known, number), {"features": self.features.encode(cells)[0], "row": number}
+            others = {name: cell for name, cell in row.items() if name not in cells}
+            yield row_id(others, number), {"features": self.features.encode(cells)[0], "row": number}
 
 
 class Tabular:
@@ -102,6 +101,7 @@ class Tabular:
         self.wanted, self.categorical = features, categorical
         self.stored = Features.stored(inputs) if inputs else None
         self.notes: list[str] = []
+        self.short: list[str] = []  # what per_class asks of classes that have fewer rows
         self.prepared: dict[str, Any] | None = None
         self.names = self.choose_columns()
 
@@ -179,7 +179,9 @@ class Tabular:
             if share and split not in frames:
                 notes.append(f"too few rows for dataset.{split}_fraction={share}: no {split} split")
         rows = {split: len(frame) for split, frame in frames.items()}
-        known = {"rows": rows, "inputs": features.inputs, "width": features.width, "target": found.kind}
+        notes += self.short
+        few = {"few": frames["train"].places} if self.per_class is not None else {}
+        known = few | {"rows": rows, "inputs": features.inputs, "width": features.width, "target": found.kind}
         return known | {"labels": found.labels, "spread": found.spread, "notes": notes}
 
     def learn(self, frames: dict[str, Frame], kinds: dict[str, str]) -> tuple[Features, list[str]]:
@@ -190,14 +192,20 @@ class Tabular:
     def split(self, frames: dict[str, Frame]) -> dict[str, Frame]:
         """The rows of each split in file order; splits without a row are left out."""
         whole = frames["train"]
-        names = assign(whole.keys, strata(whole.labels), self.shares, self.split_seed)
+        names = assigned(whole.keys, whole.labels, self.shares, self.split_seed)
         for split, share in zip(SPLITS, (1.0, *self.shares), strict=True):
             if share:
                 frames[split] = whole.rows([row for row, name in enumerate(names) if name == split])
         if self.per_class is not None:
             train = frames["train"]
+            self.short = lacking(train.labels, self.per_class)
             frames["train"] = train.rows(draw(train.keys, train.labels, self.per_class, self.split_seed))
         return {split: frame for split, frame in frames.items() if len(frame)}
+
+    @property
+    def few_labels(self) -> list[str] | None:
+        """Which rows the few labels of `per_class` are of, as file:line; None without it."""
+        return self.prepared.get("few") if self.prepared else None
 
     def rows(self, split: str) -> TableRows | None:
         """The encoded rows of a split, or None where there is no such split."""

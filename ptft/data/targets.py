@@ -7,17 +7,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ptft.data.splits import assign
 from ptft.data.table import Table
 from ptft.errors import DataError
 
 SUSPICIOUS_ROWS = 20
 NAMES_SHOWN = 12
 ROWS_PER_CLASS = 10
+ROWS_OF_A_RARE_CLASS = 5  # numbers that recur less often on average are no classes
 
 
 def strata(labels: Sequence[str]) -> list[str]:
     """What held-out rows are balanced by: the labels, unless they are too many to be classes."""
     return list(labels) if len(set(labels)) * ROWS_PER_CLASS <= len(labels) else [""] * len(labels)
+
+
+def assigned(texts: Sequence[str], labels: Sequence[str], shares: tuple[float, float], seed: int) -> list[str]:
+    """The split of each row, balanced by its label where there are many of each; a class is never held out whole."""
+    names = assign(texts, strata(labels), shares, seed)
+    distinct = set(labels)
+    if len(distinct) * ROWS_OF_A_RARE_CLASS > len(labels) and all(map(is_number, distinct)):
+        return names
+    trained = {label for label, name in zip(labels, names, strict=True) if name == "train"}
+    if len(distinct) * 2 > len(labels):  # no classes
+        return names
+    return [name if label in trained else "train" for label, name in zip(labels, names, strict=True)]
 
 
 def class_codes(tables: dict[str, Table], column: str, known: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:

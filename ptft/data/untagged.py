@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.data.conll import TOKEN_NAMES, Column, Sentence, cells_of, delimiter_of, is_table, layout, listed, of_columns
-from ptft.data.files import inner_suffix
+from ptft.data.files import inner_suffix, resolve
 from ptft.data.opening import guarded, open_text
 from ptft.data.reading import input_rows, named, row_id
 from ptft.nn.spans import CHUNK, NO_TAG
@@ -24,7 +24,7 @@ def new_sentences(source: str, token: Column) -> Iterator[Sentence]:
     token: where the words of the training file stood; other files have them in a field of a usual name, or as text that
     is split at white space, Chinese and Japanese into characters.
     """
-    path = Path(source).expanduser()
+    path = Path(source) if source == "-" else resolve(source, "input")
     if source != "-" and is_columns(path):
         number = token if isinstance(token, int) and token < layout(path)[1] else 0
         yield from of_columns(path, number, None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ptft.data.columns import Category, Features, Number, category_cell, number_cell
+from ptft.data.columns import Category, Features, Number, category_cell, is_number, number_cell
 from ptft.errors import DataError
 
 WORDS = ["b", "a", "", "a", "c"]
@@ -55,6 +55,7 @@ def test_numbers_come_in_many_forms(cell, value):
     [
         ("inf", "file:7: column 'x' is infinite"),
         (-math.inf, "file:7: column 'x' is infinite"),
+        ("1_1", "'1_1', expected a number"),
         ("12 kg", "'12 kg', expected a number; dataset.categorical=\\[x\\]"),
         ([1], "a list, expected a number"),
     ],
@@ -67,6 +68,10 @@ def test_what_is_no_number_is_named_with_its_place(cell, said):
 @pytest.mark.parametrize(("cell", "text"), [(1, "1"), (1.0, "1"), (" a ", "a"), (None, ""), (math.nan, ""), (1.5, "1.5")])
 def test_a_category_reads_the_same_from_every_format(cell, text):
     assert category_cell(cell, "file:1", "x") == text
+
+
+def test_a_cell_with_an_underscore_is_no_number():
+    assert not is_number("1_1") and is_number("11")
 
 
 def test_a_list_is_no_category():

@@ -329,11 +329,11 @@ def test_few_label_experiments_keep_as_many_images_of_each_class_and_say_which(a
     rows = list(found[0].rows("train"))
     assert [row["label"] for row in rows] == [0] * 5 + [1] * 5 + [2] * 5
     assert len(found[0].rows("test")) == 6
-    index = found[0].describe()["few_label_index"]
-    whole = sorted(path.relative_to(animals).as_posix() for path in animals.rglob("*.png"))
-    assert [whole[number] for number in index] == [row["file"] for row in rows]
-    assert index == prepared(animals, per_class=5).describe()["few_label_index"]
-    assert index != found[1].describe()["few_label_index"]
+    index = found[0].few_labels
+    assert index == [row["file"] for row in rows]
+    assert index == prepared(animals, per_class=5).few_labels
+    assert index != found[1].few_labels
+    assert any("per_class=500: 3 classes have fewer rows, '" in note for note in prepared(animals, per_class=500).notes)
     with pytest.raises(UserError, match="per_class=5 is for tasks that learn classes"):
         dataset(animals, per_class=5).prepare(target=None)
 

@@ -1,8 +1,11 @@
 """Labelled text: rows, labels and splits."""
 
 import io
+import math
 import random
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from ptft.data.labelled import LabelledText
@@ -22,6 +25,13 @@ def test_splits_are_disjoint_and_whole_and_keep_the_share_of_each_class(labelled
     assert [len(found[split]) for split in SPLITS] == [96, 12, 12]
     assert sorted(row["text"] for rows in found.values() for row in rows) == sorted(text for text, _ in ROWS)
     assert [sum(row["label"] == 0 for row in found[split]) for split in SPLITS] == [32, 4, 4]
+
+
+def test_a_class_that_is_too_rare_to_be_balanced_is_never_held_out_whole(labelled, tokenizers):
+    rows = [(f"text {number}", "rare" if number == 7 else "ab"[number % 2]) for number in range(25)]
+    for seed in range(20):
+        found = examples(labelled(rows, split_seed=seed), tokenizers["byte"])
+        assert {row["label"] for row in found["train"]} == {0, 1, 2}
 
 
 def test_splits_do_not_depend_on_the_order_of_the_file(labelled, tokenizers):
@@ -126,6 +136,49 @@ def test_a_completion_is_the_label_as_tokens(labelled, tokenizers):
     assert "label" not in row
 
 
+def test_a_completion_keeps_the_blanks_around_it_and_a_class_does_not(choice, tokenizers, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"text": "Q{n}", "label": " ai\\n  indented{n % 2}\\n"}}\n' for n in range(8)), encoding="utf-8")
+    dataset = choice("dataset", "labelled_text", path=str(path), valid_fraction=0.0, test_fraction=0.0)
+    row = examples(dataset, tokenizers["byte"], "text")["train"][0]
+    assert tokenizers["byte"].decode(row["completion"]) == " ai\n  indented0\n"
+    assert row["references"] == [" ai\n  indented0\n"]
+    dataset.prepare(tokenizers["byte"], 32, "class")
+    assert dataset.labels == ["ai\n  indented0", "ai\n  indented1"]
+
+
+def test_a_completion_of_nothing_but_blanks_is_refused(choice, tokenizers, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "Q", "label": " \\n"}\n', encoding="utf-8")
+    path = str(tmp_path / "rows.jsonl")
+    dataset = choice("dataset", "labelled_text", path=path, valid_fraction=0.0, test_fraction=0.0)
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: column 'label' is empty"):
+        dataset.prepare(tokenizers["byte"], 32, "text")
+
+
+def parquet(path, labels):
+    """A parquet file of rows with these labels; its path."""
+    rows = [{"text": f"t{number}", "label": label} for number, label in enumerate(labels)]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+    return str(path)
+
+
+def test_whole_numbers_are_the_same_classes_from_every_format(choice, labelled, tokenizers, tmp_path):
+    stars = [1, 2, 3, 4] * 3
+    shares = {"valid_fraction": 0.0, "test_fraction": 0.0}
+    table = labelled([(f"t{number}", star) for number, star in enumerate(stars)], **shares)
+    binary = choice("dataset", "labelled_text", path=parquet(tmp_path / "a.parquet", map(float, stars)), **shares)
+    for dataset in (table, binary):
+        dataset.prepare(tokenizers["byte"], 32, "class")
+    assert binary.labels == table.labels == ["1", "2", "3", "4"]
+
+
+def test_a_label_that_is_not_a_number_counts_as_missing(choice, tokenizers, tmp_path):
+    path = parquet(tmp_path / "a.parquet", [1.0, 2.0, math.nan])
+    dataset = choice("dataset", "labelled_text", path=path, valid_fraction=0.0, test_fraction=0.0)
+    with pytest.raises(DataError, match=r"a\.parquet: row 3: column 'label' is empty, expected a value"):
+        dataset.prepare(tokenizers["byte"], 32, "class")
+
+
 def test_rows_cut_are_counted_and_too_many_are_refused(labelled, tokenizers):
     dataset = labelled([*ROWS, ("long " * 20, "pos")], valid_fraction=0.0, test_fraction=0.0)
     found = examples(dataset, tokenizers["byte"])["train"]
@@ -207,6 +260,14 @@ def test_rows_to_predict_become_examples_without_labels(labelled, tokenizers, tm
     (tmp_path / "new.jsonl").write_text('{"id": 7, "txt": "read me"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"new\.jsonl:1: no field 'review'; fields: id, txt"):
         list(reader.read(str(tmp_path / "new.jsonl"), tokenizers["bpe"], 32))
+
+
+def test_a_table_on_standard_input_is_known_by_the_columns_of_the_run(tokenizers, monkeypatch):
+    reader = LabelledText.reader({}, {"text": "review", "text_pair": "reply"}, None)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'ID,reply,review\n7,"no, never",yes\n')))
+    ((name, row),) = reader.read("-", tokenizers["byte"], 32)
+    assert (name, row["text"]) == ("7", "yes")
+    assert tokenizers["byte"].decode(row["pair"]) == "no, never"
 
 
 def test_the_classes_that_ship_are_read_whole(choice, tokenizers):

@@ -46,6 +46,13 @@ def test_each_predicate_is_an_example_with_the_roles_of_the_others(srl, tokenize
     assert dataset.describe()["scheme"] == "words"
 
 
+def test_the_predicate_is_no_argument_however_its_tag_is_spelt(srl, tokenizers):
+    dataset = srl(SENTENCE.replace("\tV\t", "\tB-V\t"))
+    dataset.prepare(tokenizers["byte"], 64, "tags")
+    assert [row["marked"] for row in dataset.rows("train")] == [1, 4]
+    assert not {"V", "B-V"} & set(dataset.labels)
+
+
 def test_a_column_without_its_verb_belongs_to_the_predicate_of_its_number(srl, tokenizers):
     dataset = srl(SENTENCE.replace("\tV\t", "\t_\t"))
     dataset.prepare(tokenizers["byte"], 64, "tags")

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -148,3 +149,111 @@ def test_prediction_reads_tables_lines_and_json_from_files_and_standard_input(tm
     monkeypatch.setattr("sys.stdin", typed)
     expected = [("standard input:1", {"text": "plain line"}), ("standard input:2", {"text": "from json", "id": 4})]
     assert list(input_rows("-")) == expected
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    """The rows of standard input with the given content."""
+
+    def read(content: bytes, columns=("text",)) -> list:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return list(input_rows("-", columns))
+
+    return read
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in ("mark.csv", "stream.arrow")])
+@pytest.mark.parametrize("packing", [bytes, gzip.compress, zstandard])
+def test_standard_input_is_known_by_its_content_as_a_file_is(name, packing, piped):
+    assert [row for _, row in piped(packing(FILES[name]))] == ROWS
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(piped):
+    assert [row for _, row in piped(FILES["mark.csv"])] == ROWS
+
+
+def test_json_may_be_indented(piped):
+    assert piped(b' {"text": "a"}\n\t{"text": "b"}\n') == [
+        ("standard input:1", {"text": "a"}),
+        ("standard input:2", {"text": "b"}),
+    ]
+
+
+def test_a_table_after_blank_lines_keeps_its_line_numbers(piped):
+    assert piped(b"\n\nid,text\n7,x\n") == [("standard input:4", {"id": "7", "text": "x"})]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["one, two, three\nfour\n", "this text, and more\nb,c\n", "[1] Smith\n[2] Jones\n", "text\nb\n", 'a\t"b\nc\n'],
+)
+def test_a_text_stays_a_text_whatever_stands_between_its_words(lines, piped):
+    assert [row["text"] for _, row in piped(lines.encode())] == lines.splitlines()
+
+
+def test_a_table_is_no_table_where_no_columns_are_asked_for(piped):
+    assert [row for _, row in piped(b"id,text\n7,x\n", ())] == [{"text": "id,text"}, {"text": "7,x"}]
+
+
+def test_a_file_whose_name_says_nothing_is_a_table_where_its_header_names_the_columns(tmp_path):
+    path = tmp_path / "odd"
+    path.write_text("id;text\n7;x\n", encoding="utf-8")
+    assert list(input_rows(str(path), ["text"])) == [(f"{path}:2", {"id": "7", "text": "x"})]
+
+
+def test_lines_of_standard_input_are_answered_before_the_next_is_there(monkeypatch):
+    reading_end, writing_end = os.pipe()
+    with open(reading_end, encoding="utf-8") as stream, open(writing_end, "wb", buffering=0) as writer:
+        monkeypatch.setattr("sys.stdin", stream)
+        found = input_rows("-", ["text"])
+        for line in (b"one\n", b'{"text": "two"}\n'):
+            writer.write(line)
+            assert next(found)[1]["text"] in ("one", "two")
+
+
+PIPES = {
+    "not UTF-8": (b"ok\ncaf\xe9 noir\n", r"^standard input:2: not UTF-8 \(byte 0xe9, column 4\)$"),
+    "packed and not UTF-8": (gzip.compress(b"ok\ncaf\xe9 noir\n"), r"^standard input:2: not UTF-8"),
+    "cut gzip": (gzip.compress(b"text\n" * 9000)[:-20], "^standard input: damaged"),
+    "broken JSON": (b'[{"text": "a"},\n', "^standard input: not JSON"),
+    "short row": (b"id,text\n7\n", "^standard input:2: 1 cells, expected 2"),
+}
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_what_is_wrong_with_standard_input_is_said_in_one_line(name, piped):
+    content, message = PIPES[name]
+    with pytest.raises(DataError, match=message) as caught:
+        piped(content)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"id,text\n", b"[]"])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "-"])
+def test_input_without_rows_is_refused(name, content, piped, tmp_path):
+    (tmp_path / "a").write_bytes(content)
+    path = str((tmp_path / "a").rename(tmp_path / name))
+    with pytest.raises(DataError, match=r"^input=.*: holds no rows$"):
+        piped(content) if name == "-" else list(input_rows(path, ["text"]))
+
+
+def test_a_misspelt_input_is_answered_with_the_setting_and_the_nearest_file(tmp_path):
+    (tmp_path / "corpus.txt").write_text("x\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"^input=.*corpus\.txtt: no such file or folder; did you mean '.*corpus\.txt'\?$"):
+        list(input_rows(str(tmp_path / "corpus.txtt")))
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "Id", "GUID"])
+def test_the_name_of_a_row_is_found_however_its_column_is_written(name):
+    assert reading.row_id({"text": "x", name: "a7"}, 3) == "a7"
+    assert reading.row_id({"text": "x", name: None, "uid": "u"}, 3) == "u"
+    assert reading.row_id({"text": "x", name: None}, 3) == 3
+
+
+@pytest.mark.parametrize(("cell", "label"), [(1.0, "1"), (" a ", "a"), (float("nan"), ""), ([1.0, "b"], "1|b"), (1.5, "1.5")])
+def test_a_label_reads_the_same_from_every_format(cell, label):
+    assert reading.label_cell({"y": cell}, "a:1", "y") == label
+
+
+def test_what_only_python_reads_as_a_number_is_words():
+    assert reading.is_words("1_1") and not reading.is_words("11")

@@ -165,6 +165,14 @@ def test_an_image_without_a_mask_is_named(plain):
         dataset(plain)
 
 
+def test_a_name_that_occurs_twice_finds_no_mask_in_another_folder(tmp_path):
+    for number, folder in ((1, "a"), (1, "b"), (2, "a")):
+        pair(tmp_path, number, images=f"images/{folder}", masks=f"masks/{folder}")
+    (tmp_path / "masks" / "b" / "001.png").unlink()
+    with pytest.raises(DataError, match=r"images/b/001\.jpg: there is no mask '001\.png'"):
+        dataset(tmp_path)
+
+
 def test_a_mask_of_another_shape_is_named(plain):
     save(plain / "masks" / "004.png", np.zeros((16, 12), dtype=np.uint8))
     with pytest.raises(DataError, match=r"004\.png: the mask has 16 x 12 pixels, which is not the shape of its image"):
