@@ -11,7 +11,9 @@ import torch
 
 from ptft import machine, pictures, records
 from ptft.card import card
+from ptft.locate import locate
 from ptft.loop import Evaluation
+from ptft.manifest import read_manifest
 from ptft.origin import name_of
 from ptft.run import Run
 from ptft.terminal import size
@@ -124,14 +126,16 @@ def _where(stage: Any, run: Run) -> dict[str, Any]:
 
 
 def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Evaluation], facts: dict) -> Any:
-    """Write scores, pictures and card, say what to type next; returns the name and value of the score that ranks."""
+    """Write scores, tables, pictures and card, say what to type next; returns the name and value of the score that ranks."""
     labels = stage.dataset.facts.get("labels")
     scores = {split: {**found.scores, **per_class(found, labels)} for split, found in final.items()}
     run.finish(scores)
+    step = read_manifest(locate(str(run.folder)))["step"]  # of the chosen weights, not of the last ones
     for split, found in final.items():
         run.log(settings.steps, f"final_{split}", found.scores)
+        run.tables(step, found.tables, split)
     names = _draw(run, settings, final, labels)
-    following = _next(run, stage)
+    following = _next(run, stage, final)
     rows = records.metrics(run.folder)
     shown = {split: found.scores for split, found in final.items()}
     chosen = _chosen(run, settings, final)
@@ -179,13 +183,24 @@ def _chosen(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation]) -
     return {"split": "valid", "score": settings.best, "step": best[0]["step"], "value": value}
 
 
-def _next(run: Run, stage: Any) -> list[str]:
+def _next(run: Run, stage: Any, final: dict[str, Evaluation]) -> list[str]:
     """The commands that go on from here."""
     folder = shlex.quote(str(run.folder))
     objective = stage.objective
     if hasattr(objective, "predict") and objective.target != "text":
-        return [f"ptft evaluate ckpt={folder} split=test", f"ptft predict ckpt={folder} input=FILE"]
+        scored = [f"ptft evaluate ckpt={folder} split={split}" for split in ("test", "valid") if split in final]
+        return [*scored[:1], f"ptft predict ckpt={folder} input=FILE"]
     more = [f'ptft generate ckpt={folder} prompt="..."'] if stage.model.traits & {"causal", "seq2seq"} else []
     if objective.target == "text":
         return more
-    return [f"ptft finetune ckpt={folder} task=classify {LABELLED[stage.dataset.modality]}", *more]
+    return [f"ptft finetune ckpt={folder} task=classify {_labelled(stage)}", *more]
+
+
+def _labelled(stage: Any) -> str:
+    """Labelled data to go on with: the run's own images, as they were named, where they have classes."""
+    words = [word for word in stage.config["argv"] if word.startswith(("dataset=", "dataset."))]
+    train = getattr(stage.dataset, "listed", {}).get("train")
+    # a column of a table may hold numbers, but what folders and arrays of images are labelled with is classes
+    if train is None or train.labels is None or stage.dataset.label or not any(word.startswith("dataset=") for word in words):
+        return LABELLED[stage.dataset.modality]
+    return shlex.join(words)

@@ -6,6 +6,8 @@ RUN/: .lock run.json config.yaml metrics.jsonl scores.json samples/ tables/ tens
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +25,7 @@ from ptft.lock import Lock
 from ptft.logs import Console
 from ptft.manifest import newest, read_manifest
 from ptft.origin import origin
-from ptft.records import read_json
+from ptft.records import holder, read_json
 from ptft.retention import point, retire, sweep
 from ptft.stopping import StopSignals
 
@@ -163,9 +165,13 @@ class Run:
             self.pictures(step, evaluation.pictures, split)
         for text in evaluation.warnings:
             self.note(f"{split} at step {step}: {text}")
-        if evaluation.tables:
-            tables = {name: table.tolist() for name, table in evaluation.tables.items()}
-            self.write(f"tables/{split}.json", dump(plain({"step": step, **tables})))
+        self.tables(step, evaluation.tables, split)
+
+    def tables(self, step: int, tables: Mapping[str, Any], split: str = "valid") -> None:
+        """Keep the tables of the latest evaluation of a split, in place of those of earlier ones."""
+        if tables:
+            found = {name: table.tolist() for name, table in tables.items()}
+            self.write(f"tables/{split}.json", dump(plain({"step": step, **found})))
 
     def samples(self, step: int, lines: Sequence[str], split: str = "valid") -> None:
         """Keep and show lines of text that say what the model now does."""
@@ -226,6 +232,30 @@ class Run:
     def finish(self, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Leave scores.json: the final scores by split. Until it is there the run is not done."""
         self.write("scores.json", dump(plain(scores)))
+
+
+def check_folder(folder: str | Path, config: str, *, resuming: bool = False, allow: Collection[str] = ()) -> None:
+    """Raise what `Run.open` would raise about a folder, and leave nothing in it."""
+    folder = Path(folder)
+    with refusals(f"run={folder}"), tempfile.TemporaryFile(dir=_nearest(folder)):
+        pass
+    if holder(folder) is not None:
+        Lock(folder).release()  # it cannot be had, and says who has it
+    if not resuming:
+        resume.refuse_reuse(folder)
+        return
+    resumed, _ = resume.where(folder / "checkpoints", read_json(folder / "run.json").get("run_id"))
+    if resumed:
+        resume.check_config(resumed, config, allow)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the lowest one above it that there is."""
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(place)
+            return place
+    return Path()
 
 
 def _take(folder: Path) -> Lock:

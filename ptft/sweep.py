@@ -61,14 +61,16 @@ def summarise(folder: Path, command: str, flags: list[str]) -> int:
     """Print and save the table of a sweep; returns the exit code: 1 where a job failed. flags: typed beside the settings."""
     jobs, terminal = _read(folder), Terminal()
     ranked = rank(jobs)
-    if ranked:
-        again = shlex.join(["ptft", command, *flags, *ranked[0].best["overrides"]])
-        rows = [_row(place, setting) for place, setting in enumerate(ranked, start=1)]
-        _save(folder, rows, again)
-        terminal.table(_readable(row) for row in rows)
+    failed = [job for job in jobs if job["status"] != "ok"]
+    again = shlex.join(["ptft", command, *flags, *ranked[0].best["overrides"]]) if ranked else None
+    rows = [_row(place, setting) for place, setting in enumerate(ranked, start=1)]
+    if rows or failed:
+        swept = _swept(jobs)
+        _save(folder, [*rows, *(_failure(job, swept) for job in failed)], again)
+    if again:
+        terminal.table(_readable({name: value for name, value in row.items() if name != "status"}) for row in rows)
         terminal.line(f"saved in {folder}/summary.csv and summary.md; the best again:")
         terminal.line(again)
-    failed = [job for job in jobs if job["status"] != "ok"]
     for job in failed:
         terminal.line(f"failed: job {job['number']} ({' '.join(job['overrides'])}): {job['error']}")
     return 1 if failed else 0
@@ -111,24 +113,40 @@ def _swept(jobs: list[dict[str, Any]]) -> list[str]:
 def _row(place: int, setting: Setting) -> dict[str, Any]:
     """A line of the table, as numbers."""
     scores = {setting.jobs[0]["score"]: setting.mean, "std": setting.deviation, "seeds": len(setting.jobs)}
-    return {"rank": place, **setting.swept, **scores, "jobs": " ".join(job["number"] for job in setting.jobs)}
+    return {"rank": place, **setting.swept, **scores, "jobs": " ".join(job["number"] for job in setting.jobs), "status": "ok"}
+
+
+def _failure(job: dict[str, Any], swept: list[str]) -> dict[str, str]:
+    """The line of a job that has no place: its settings, and why it failed."""
+    given = _given(job)
+    settings = {key: given.get(key, "") for key in swept}
+    return {**settings, "jobs": job["number"], "status": "failed", "error": " ".join(job["error"].split())}
 
 
 def _readable(row: dict[str, Any]) -> dict[str, str]:
     """The same line for people: the mean with its spread, the way a paper gives it."""
+    if "std" not in row:
+        return row
     spread = row["std"]
     cells = {name: value if isinstance(value, str) else tell(value, name) for name, value in row.items() if name != "std"}
     score = list(row)[list(row).index("std") - 1]
     return {**cells, score: cells[score] + ("" if spread is None else f" ± {tell(spread)}")}
 
 
-def _save(folder: Path, rows: list[dict[str, Any]], again: str) -> None:
-    """Keep the table as numbers in summary.csv, and to be read in summary.md."""
+def _save(folder: Path, rows: list[dict[str, Any]], again: str | None) -> None:
+    """Keep the table as numbers in summary.csv, and to be read in summary.md. again: the command of the best, if any."""
     with open(folder / "summary.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, dict.fromkeys([*_names(rows), "error"]), restval="")
         writer.writeheader()
         writer.writerows(rows)
     readable = [_readable(row) for row in rows]
-    table = [list(readable[0]), ["---"] * len(readable[0]), *(row.values() for row in readable)]
+    names = _names(readable)
+    table = [names, ["---"] * len(names), *([row.get(name, "") for name in names] for row in readable)]
     text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in table)
-    (folder / "summary.md").write_text(f"{text}\n\nThe best again: `{again}`\n", encoding="utf-8")
+    last = f"\nThe best again: `{again}`\n" if again else ""
+    (folder / "summary.md").write_text(f"{text}\n{last}", encoding="utf-8")
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    """The columns of all lines."""
+    return list(dict.fromkeys(name for row in rows for name in row))

@@ -15,7 +15,7 @@ from ptft.logs import Console
 from ptft.loop import Evaluation
 from ptft.manifest import names, verify
 from ptft.records import lineage, metrics
-from ptft.run import Run
+from ptft.run import Run, check_folder
 
 CONFIG = "seed: 0\ntrainer: {steps: 100}\n"
 WEIGHTS = {"model": {"w": torch.arange(4.0)}}
@@ -301,3 +301,24 @@ def test_files_of_the_run_have_the_modes_the_umask_leaves(tmp_path):
         os.umask(before)
     for path in [tmp_path / "run", *(tmp_path / "run").rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
+
+
+def test_a_folder_is_checked_as_it_would_be_opened_without_leaving_anything(stopped, tmp_path):
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    check_folder(tmp_path / "new" / "run", CONFIG)
+    check_folder(stopped, CONFIG, resuming=True)
+    with pytest.raises(UserError, match="holds a run already"):
+        check_folder(stopped, CONFIG)
+    with pytest.raises(UserError, match="resume_allow"):
+        check_folder(stopped, CONFIG.replace("100", "200"), resuming=True)
+    check_folder(stopped, CONFIG.replace("100", "200"), resuming=True, allow=["trainer.steps"])
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("long" * 100), "/proc/run"):
+        with pytest.raises(MachineError, match="run="):
+            check_folder(folder, CONFIG)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_in_use_does_not_pass_the_check(tmp_path):
+    with Run.open(tmp_path / "run", CONFIG), pytest.raises(MachineError, match=f"in use by process {os.getpid()}"):
+        check_folder(tmp_path / "run", CONFIG, resuming=True)

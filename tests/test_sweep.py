@@ -84,19 +84,35 @@ def test_a_failed_job_does_not_stop_the_others_and_is_listed(jobs, capsys):
     assert "failed: job 0 (optimizer.lr=9 trainer=tour): Diverged: training diverged at step 3" in said.out
     assert "failed: job 1 (optimizer.lr=8 trainer=tour): ZeroDivisionError: a bug" in said.out
     assert "Traceback" in said.err  # of the bug, not of the divergence
-    assert [row["optimizer.lr"] for row in table(Path("grid"))] == ["0.1"]
     assert json.loads(Path("grid/0/result.json").read_text())["status"] == "failed"
 
 
-def test_a_sweep_whose_jobs_all_fail_has_no_table(jobs):
+def test_the_table_lists_failed_jobs_behind_the_others_and_says_why(jobs):
+    assert sweep("optimizer.lr=9,8,0.1 run=grid") == 1
+    best, *failed = table(Path("grid"))
+    assert (best["rank"], best["optimizer.lr"], best["status"], best["error"]) == ("1", "0.1", "ok", "")
+    assert [(row["rank"], row["optimizer.lr"], row["jobs"], row["status"]) for row in failed] == [
+        ("", "9", "0", "failed"),
+        ("", "8", "1", "failed"),
+    ]
+    assert failed[1]["error"] == "ZeroDivisionError: a bug"
+    text = Path("grid/summary.md").read_text()
+    assert "| 0 | failed | Diverged: training diverged at step 3 |" in text
+    assert text.splitlines()[-1].startswith("The best again: ")
+
+
+def test_a_sweep_whose_jobs_all_fail_lists_them_and_recommends_none(jobs, capsys):
     assert sweep("optimizer.lr=9,8 run=grid") == 1
-    assert not Path("grid/summary.csv").exists()
+    assert [(row["optimizer.lr"], row["status"]) for row in table(Path("grid"))] == [("9", "failed"), ("8", "failed")]
+    text = Path("grid/summary.md").read_text()
+    assert "ZeroDivisionError: a bug" in text
+    assert "The best again" not in text + capsys.readouterr().out
 
 
 def test_a_signal_ends_the_sweep_with_the_table_so_far(jobs):
     assert sweep("optimizer.lr=0.1,7,0.2 run=grid") == 75
     assert len(jobs) == 2
-    assert [row["optimizer.lr"] for row in table(Path("grid"))] == ["0.1"]
+    assert [(row["optimizer.lr"], row["status"]) for row in table(Path("grid"))] == [("0.1", "ok"), ("7", "failed")]
 
 
 def test_a_mistake_in_any_job_is_found_before_the_first_one_runs(jobs, capsys):

@@ -17,7 +17,7 @@ from ptft import build, machine
 from ptft.logs import Console
 from ptft.loop import evaluate, fit
 from ptft.objective import Batch
-from ptft.run import Run
+from ptft.run import Run, check_folder
 from ptft.terminal import as_clock, size
 from ptft.training import Progress, Training
 
@@ -28,6 +28,8 @@ TIMED_BATCHES = 4
 def main(config: dict) -> None:
     """Print what the run would take: parameters, tokens, steps, memory, disk, time. Raises whatever the run would raise."""
     build.check(config)
+    if config["run"]:
+        check_folder(config["run"], config["saved"], resuming=config["resume"] == "auto", allow=config["resume_allow"])
     machine.keep_memory()
     console = Console(0)
     with (
@@ -36,15 +38,16 @@ def main(config: dict) -> None:
     ):
         stage = build.stage(config, report=console.progress)
         rows = _try(stage, run)
+    console.summary({"checked": f"ptft {config['command']}: it runs", **rows})
     for note in stage.dataset.notes:
         console.note(note)
-    console.summary({"checked": f"ptft {config['command']}: it runs", **rows})
 
 
 def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     """Train, evaluate, save and read back; returns what was found."""
     config = stage.config
     trainer = config["trainer"]
+    build.fit_batch(stage)
     train = stage.loader("train", trainer["batch_size"], limit=trainer["train_rows"])
     valid = stage.loader("valid", trainer["batch_size"])
     settings = build.settings(config, train.samples, stage.precision, stage.objective.score)

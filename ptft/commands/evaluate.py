@@ -26,6 +26,8 @@ from ptft.outcome import per_class
 from ptft.protocols import PROTOCOLS
 
 SPLITS = ("train", "valid", "test")
+# the settings of a dataset that is not split
+WHOLE = {"valid_path": None, "test_path": None, "valid_fraction": 0.0, "test_fraction": 0.0}
 MAPPED = 1000  # points of the map of features
 
 
@@ -34,26 +36,49 @@ def main(config: dict) -> tuple[str, float] | None:
     console = Console(0)
     if config["protocol"]:
         config = _with_protocol(config)
+    whole_file = _is_of_one_file(config)
+    if whole_file:
+        dataset = config["dataset"]
+        config = {**config, "dataset": {**dataset, **{name: WHOLE[name] for name in WHOLE if name in dataset}}}
     stage = build.stage(config, report=console.progress)
     whole = bool(config["protocol"]) and PROTOCOLS[config["protocol"]].whole
-    if not whole and stage.dataset.rows(config["split"]) is None:
-        raise DataError(f"split={config['split']}: the dataset has no such split")
+    # a folder may still bring splits of its own
+    split = "train" if whole_file and stage.dataset.rows("test") is None else config["split"]
+    if not whole and stage.dataset.rows(split) is None:
+        raise DataError(_without(stage.dataset, config))
     for note in stage.dataset.notes:
         console.note(note)
     by_protocol = config["protocol"] == "choice" or hasattr(stage.objective, "measure")
-    scores, details = _measured(stage, whole) if by_protocol else _evaluated(stage)
-    console.summary({"ckpt": config["ckpt"], "split": config["split"], **scores})
+    scores, details = _measured(stage, SPLITS if whole else (split,)) if by_protocol else _evaluated(stage, split)
+    seen = {} if whole else {"rows": len(stage.dataset.rows(split))}
+    console.summary({"ckpt": config["ckpt"], "split": config["split"], **seen, **scores})
     if config["run"]:
         _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config["protocol"]))
     score = stage.objective.score
     return (score, scores[score]) if score in scores else None
 
 
-def _evaluated(stage: build.Stage) -> tuple[dict[str, float], dict[str, Any]]:
+def _is_of_one_file(config: dict) -> bool:
+    """Whether all of another file is to be scored: its path was typed, and nothing of how it would be split."""
+    typed = {word.partition("=")[0] for word in config["argv"]}
+    splits = {"split", "dataset.split_seed", *(f"dataset.{name}" for name in WHOLE)}
+    return config["protocol"] in (None, "similarity") and "dataset.path" in typed and not typed & splits
+
+
+def _without(dataset: Any, config: dict) -> str:
+    """What is said where the wanted split is missing: which ones there are, and how the dataset comes by it."""
+    split = config["split"]
+    known = " and ".join(name for name in SPLITS if dataset.rows(name) is not None)
+    setting = f"{split}_path"
+    more = f"; dataset.{setting}=FILE brings one" if setting in config["dataset"] else ""
+    return f"split={split}: the dataset has no such split, only {known}{more}"
+
+
+def _evaluated(stage: build.Stage, split: str) -> tuple[dict[str, float], dict[str, Any]]:
     """The scores of the objective itself, and those that are one for each class."""
     config = stage.config
     settings = SimpleNamespace(seed=config["seed"], precision=stage.precision, eval_batches=None, samples=0)
-    found = evaluate(stage.objective, stage.loader(config["split"], config["batch_size"]), settings, limit=False)
+    found = evaluate(stage.objective, stage.loader(split, config["batch_size"]), settings, limit=False)
     return found.scores, per_class(found, stage.dataset.facts.get("labels"))
 
 
@@ -71,10 +96,9 @@ def _with_protocol(config: dict) -> dict:
     return {**config, "seed": saved["seed"], "objective": objective}
 
 
-def _measured(stage: build.Stage, whole: bool) -> tuple[dict[str, float], dict[str, Any]]:
-    """The scores of the protocol; where it has a map of the features, that goes into the folder of `run`."""
+def _measured(stage: build.Stage, splits: tuple[str, ...]) -> tuple[dict[str, float], dict[str, Any]]:
+    """The scores of the protocol over some splits; where it has a map of the features, that goes into the folder of `run`."""
     config = stage.config
-    splits = SPLITS if whole else (config["split"],)
     found = [rows for rows in map(stage.dataset.rows, splits) if rows is not None]
     rows = found[0] if len(found) == 1 else [example for part in found for example in part]
     if config["protocol"] == "choice":

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from ptft import adapters, build, records
 from ptft.checkpoint import read, read_asset, read_config
+from ptft.elsewhere import split
 from ptft.errors import MachineError, UserError
 from ptft.huggingface import proving, writing
 from ptft.locate import saved_config
@@ -136,6 +137,8 @@ def peft(stage: build.Stage, folder: Path) -> Written:
     folder.mkdir()
     theirs, transposed = writing.layers_of(stage.config["model"])
     base = (records.lineage(stage.source.parents[1]) or [{"path": ""}])[0]["path"]
+    elsewhere = split(base)
+    base = elsewhere[1] if elsewhere else base  # without our scheme, which PEFT does not know
     adapters.write(folder, raw, saved_config(stage.source)["tuning"]["alpha"], base, theirs, transposed)
     own, found = stage.model.state_dict(), adapters.merged(folder, raw, theirs)
     worst = max(float((value - own[name]).abs().max()) for name, value in found.items())

@@ -18,7 +18,7 @@ from ptft.outputs import destination
 
 
 def main(config: dict) -> None:
-    """Print what is written for `prompt`, or one JSON line for each row of `input`: its id (or number from 0) and the text."""
+    """Write to `output` a text for `prompt`, or a JSON line for each row of `input`: its id (or number from 0) and the text."""
     if (config["prompt"] is None) == (config["input"] is None):
         raise UserError('give what to write for: prompt="some text", or input=FILE for a file of texts, not both')
     stage = build.stage(config, prepare=False)
@@ -31,8 +31,9 @@ def main(config: dict) -> None:
     try:
         how = decoding(config, objective.decoding)
         if config["input"] is None:
-            for text in next(_written(stage, how, [config["prompt"]])):
-                print(objective.shown(config["prompt"], text))
+            with destination(config["output"]) as file:
+                for text in next(_written(stage, how, [config["prompt"]])):
+                    print(objective.shown(config["prompt"], text), file=file)
         else:
             _write_lines(stage, how)
     except ValueError as error:
@@ -77,7 +78,7 @@ def _texts(stage: build.Stage) -> Iterator[tuple[Any, str]]:
         yield from ((name, example["text"]) for name, example in build.examples(stage, source))
         return
     column = stage.config["dataset"].get("text") or "text"
-    for number, (where, row) in enumerate(input_rows(source)):
+    for number, (where, row) in enumerate(input_rows(source, [column])):
         yield row_id(row, number), text_cell(row, where, column if column in row else "text")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -40,9 +41,11 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float] | No
         ExitStack() as workers,
     ):
         stage = build.stage(config, own=run.resumed, report=console.progress)
+        build.fit_batch(stage)
         loaders = {split: _loader(stage, split) for split in ("train", "valid", "test")}
         for loader in filter(None, loaders.values()):
             workers.callback(loader.close)
+        _keep_index(stage, run)
         settings = build.settings(config, loaders["train"].samples, stage.precision, stage.objective.score)
         build.check_best(stage.objective, loaders["valid"], settings)
         run.identify(data=stage.dataset.fingerprint, **stage.hashes())
@@ -57,6 +60,14 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float] | No
         final = _final(training, loaders, settings, run)
         facts["run"]["seconds"] = time.monotonic() - started
         return outcome.leave(run, stage, settings, final, facts)
+
+
+def _keep_index(stage: build.Stage, run: Run) -> None:
+    """Leave in the run's folder which rows a few-label experiment (dataset.per_class) saw."""
+    few = getattr(stage.dataset, "few_labels", None)
+    if few is not None:
+        text = json.dumps({"per_class": stage.config["dataset"]["per_class"], "rows": few}, ensure_ascii=False, indent=1)
+        (run.folder / "few_labels.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _loader(stage: build.Stage, split: str) -> Loader | None:

@@ -52,3 +52,39 @@ def test_check_finds_what_the_run_would_stumble_over(wrong, code, told, cli, dat
     answer = cli("check", "finetune", "ckpt=null", *SMALL, *data.classes, wrong)
     assert answer.code == code
     assert told in answer.err
+
+
+@pytest.fixture(scope="module")
+def refused(cli, data):
+    """What check, and the run itself, say of a folder for the run."""
+
+    def both(folder, *words):
+        typed = "finetune", "ckpt=null", *SMALL, *data.classes, f"run={folder}", *words
+        return cli("check", *typed), cli(*typed)
+
+    return both
+
+
+def test_check_refuses_a_folder_as_the_run_does_and_leaves_nothing_in_it(refused, scratch):
+    (scratch / "own").mkdir()
+    (scratch / "own" / "scores.json").write_text("{}")
+    (scratch / "file").write_text("")
+    for folder, code in (("own", 2), ("file/below", 6)):
+        checked, run = refused(folder)
+        assert checked.code == run.code == code
+        assert checked.complaint.removeprefix("ptft check") == run.complaint.removeprefix("ptft finetune")
+    assert [path.name for path in (scratch / "own").iterdir() if path.name != ".lock"] == ["scores.json"]
+
+
+def test_check_of_a_new_folder_does_not_make_it(cli, data, scratch):
+    answer = cli("check", "finetune", "ckpt=null", *SMALL, *data.classes, "run=new/run")
+    assert answer.code == 0, answer.err
+    assert [path.name for path in scratch.iterdir()] == ["tmp"]
+
+
+def test_check_says_a_note_once(cli, scratch):
+    (scratch / "few.csv").write_text("text,label\n" + "".join(f"row {number},{number % 2}\n" for number in range(40)) + ",1\n")
+    answer = cli("check", "finetune", "ckpt=null", *SMALL, "dataset=labelled_text", "dataset.path=few.csv")
+    assert answer.code == 0, answer.err
+    notes = [line for line in answer.out.splitlines() if line.startswith("note: ")]
+    assert notes and len(notes) == len(set(notes))

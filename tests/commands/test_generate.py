@@ -31,6 +31,12 @@ def test_temperature_zero_is_the_likeliest_text_whatever_the_seed_and_so_is_the_
     assert write("prompt=the big", "top_p=1e-9", "seed=4") == likeliest
 
 
+def test_what_is_written_for_a_prompt_goes_into_a_file_too(write, tmp_path):
+    output = tmp_path / "written.txt"
+    assert write("prompt=the big", f"output={output}") == ""
+    assert output.read_text() == write("prompt=the big")
+
+
 def test_several_samples_differ_and_each_shows_the_prompt(write):
     assert write("prompt=the", "num_samples=3").count("the") >= 3
 

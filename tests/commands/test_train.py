@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ptft.errors import Diverged, MachineError
-from ptft.records import metrics, read_json
+from ptft.records import checkpoints, metrics, read_json
 from ptft.run import Run
 
 
@@ -24,6 +27,51 @@ def test_a_run_leaves_its_configuration_card_metrics_pictures_and_checkpoints(cl
         assert known in card
     assert f"ptft predict ckpt={run} input=FILE" in answer.out
     assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+
+
+def test_the_tables_are_those_of_the_chosen_weights_not_of_the_last_ones(train, data, tmp_path):
+    small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "device=cpu"
+    rate = "optimizer.lr=0.3", "schedule=constant", "schedule.warmup=0", "trainer.best=loss"
+    lengths = "trainer.steps=6", "trainer.eval_every=1", "trainer.keep_last=1"
+    run = train(tmp_path / "run", "finetune", "ckpt=null", *small, *data.classes, *rate, *lengths)
+    (chosen,) = (row["step"] for row in checkpoints(run) if row["is"] == "best")
+    assert chosen < 6
+    for split, scores in read_json(run / "scores.json").items():
+        table = read_json(run / "tables" / f"{split}.json")
+        right = sum(row[number] for number, row in enumerate(table["confusion_matrix"]))
+        assert table["step"] == chosen
+        assert right / sum(map(sum, table["confusion_matrix"])) == pytest.approx(scores["accuracy"])
+    assert {path.name for path in (run / "tables").iterdir()} == {"valid.json", "test.json"}
+
+
+@pytest.mark.parametrize(("words", "split"), [(("dataset.test_fraction=0",), "valid"), ((), "test")])
+def test_only_a_split_that_there_is_is_suggested_for_scoring(words, split, cli, data, tmp_path):
+    small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "device=cpu", "preset=smoke"
+    answer = cli("finetune", "ckpt=null", f"run={tmp_path / 'run'}", *small, *data.classes, *words)
+    assert answer.code == 0, answer.err
+    (scored,) = (line.strip() for line in answer.out.splitlines() if line.startswith("  ptft evaluate"))
+    assert scored == f"ptft evaluate ckpt={tmp_path / 'run'} split={split}"
+    assert cli(*scored.split()[1:]).code == 0
+
+
+def test_what_to_type_next_after_pretraining_on_images_in_classes_are_these_images(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("flat", "my images/dark", "my images/light"):
+        (tmp_path / name).mkdir(parents=True)
+    for number in range(24):
+        picture = Image.fromarray(np.full((8, 8), number * 10, dtype=np.uint8))
+        picture.save(tmp_path / "my images" / ("dark" if number < 12 else "light") / f"{number}.png")
+        picture.save(tmp_path / "flat" / f"{number}.png")
+    suggested = {}
+    for name in ("my images", "flat"):
+        words = "dataset=image_folder", f"dataset.path={name}", "transform.size=8", "preset=smoke", "device=cpu"
+        answer = cli("pretrain", "objective=reconstruct", "model=autoencoder", f"run=of {name}", *words)
+        assert answer.code == 0, answer.err
+        (suggested[name],) = (line for line in answer.out.splitlines() if line.startswith("  ptft finetune"))
+    assert suggested["my images"].endswith(" task=classify dataset=image_folder 'dataset.path=my images'")
+    assert suggested["flat"].endswith(" task=classify dataset=digits")
+    answer = cli(*shlex.split(suggested["my images"])[1:], "preset=smoke", "device=cpu", "run=next")
+    assert answer.code == 0, answer.err
 
 
 def test_what_to_type_next_after_pretraining_is_a_command_that_works(cli, mlm_run, data, tmp_path):
