@@ -36,6 +36,7 @@ VALUE_FLAGS = {
 POSITIONAL = {"show": "run", "list": "group", "data": "action"}
 # settings that hold free text or a path: a comma in them is a comma
 FREE_TEXT = re.compile(r"(prompt|ckpt|run|input|output|dataset\.\w*path)$")
+ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
 
@@ -176,23 +177,35 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     found = []
     if command == "pretrain" and ckpt not in ([], [None]):
         found = [f"{part}=from_ckpt" for part in ("model", "tokenizer") if part not in chosen]
-    if command == "finetune" and ckpt == [None] and not chosen & {"tokenizer", "experiment"}:
+    own = "--config-name" in arguments.flags  # a configuration of the user's own settles all
+    if command == "finetune" and ckpt == [None] and not own and not chosen & {"tokenizer", "experiment"}:
         found = [] if any(_brings("tokenizer", group, arguments) for group in ("dataset", "task")) else _tokenizer(arguments)
-    if command == "finetune" and ckpt and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
-        found += _rate(ckpt, arguments.values("tuning"))
-    elsewhere = chosen & {"dataset", "experiment", "trainer"} or "--config-name" in arguments.flags
+    if command == "finetune" and not own and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
+        found += _rate(ckpt, arguments)
+    elsewhere = chosen & {"dataset", "experiment", "trainer"} or own
     if command == "pretrain" and not elsewhere and not _brings("dataset", "objective", arguments):
         found.append("trainer=tour")
     return found
 
 
-def _rate(ckpt: list[str | None], tuning: list[str | None]) -> list[str]:
-    """The override of the rate for weights of one origin, where finetune.yaml's is not for them."""
-    if all(start is None for start in ckpt):
-        return ["optimizer.lr=1e-3"]
-    if all(start and split(start) for start in ckpt) and not set(tuning) & {"lora", "frozen"}:
+def _rate(ckpt: list[str | None], arguments: Arguments) -> list[str]:
+    """The override of the rate, where finetune.yaml's is not for the optimizer, the model or the origin of the weights."""
+    files = groups(arguments.folders).get("optimizer", {})
+    rates = {_own_rate(files[name]) for name in arguments.values("optimizer") if name in files and name not in ADAMS}
+    if rates:
+        return [f"optimizer.lr={rate}" for rate in rates if rate and len(rates) == 1]
+    if ckpt and all(start is None for start in ckpt):
+        return ["optimizer.lr=3e-2" if arguments.values("model") == ["linear"] else "optimizer.lr=1e-3"]
+    few = {"lora", "frozen"} & set(arguments.values("tuning")) and not arguments.values("tuning.blocks")
+    if ckpt and all(start and split(start) for start in ckpt) and not few:
         return ["optimizer.lr=5e-5"]
     return []
+
+
+def _own_rate(path: Path) -> str | None:
+    """The rate that an optimizer's YAML file sets."""
+    found = re.search(r"^lr: *([\d.e+-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found and found[1]
 
 
 def _tokenizer(arguments: Arguments) -> list[str]:

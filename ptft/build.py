@@ -87,7 +87,8 @@ class Stage:
         rows = self.objective.view(rows)
         rows = First(rows, limit) if limit else rows
         collate, lanes, seed = self.objective.collate, self.objective.lanes, self.config["seed"]
-        return Loader(rows, collate, batch_size, seed, workers, shuffle=split == "train", lanes=lanes)
+        shuffle = split == "train" and "trainer" in self.config  # who only looks at rows reads them in their order
+        return Loader(rows, collate, batch_size, seed, workers, shuffle=shuffle, lanes=lanes)
 
     def assets(self) -> dict[str, bytes]:
         """What a checkpoint keeps beside weights, so that a later stage needs nothing else."""
@@ -288,6 +289,17 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
     return trained(trainer, dataset, dataset.notes)
 
 
+def fit_batch(stage: Stage) -> None:
+    """Make a batch that nobody asked for no larger than the rows of a few-label experiment (dataset.per_class)."""
+    trainer, found = stage.config["trainer"], len(stage.dataset.rows("train"))
+    asked = any(word.partition("=")[0] == "trainer.batch_size" for word in stage.config["argv"])
+    if stage.config["dataset"].get("per_class") and not asked and 0 < found < trainer["batch_size"]:
+        stage.dataset.notes.append(
+            f"batches are of the {found} rows that dataset.per_class leaves, not of {trainer['batch_size']}"
+        )
+        trainer["batch_size"] = found
+
+
 def settings(config: dict, train_rows: int, precision: str, score: str) -> SimpleNamespace:
     """The trainer's settings with every duration in steps. train_rows: rows in an epoch. score: the objective's own."""
     trainer = dict(config["trainer"])
@@ -310,6 +322,9 @@ def _in_steps(value, steps: int, per_epoch: float, name: str) -> int | None:
 
 def check_best(objective: Objective, valid: Loader | None, settings: SimpleNamespace) -> None:
     """Refuse, before the first step, to choose weights by a score that no evaluation gives. Raises UserError."""
+    for name, given in (("best", settings.best != objective.score), ("patience", settings.patience)):
+        if valid is None and given:
+            raise UserError(f"trainer.{name}={getattr(settings, name)}: the dataset has no validation split to watch")
     if valid is None or settings.best == objective.score:
         return
     known = evaluate(objective, valid, SimpleNamespace(**{**vars(settings), "eval_batches": 1, "samples": 0})).scores
@@ -328,6 +343,8 @@ def optimizer_node(config: dict) -> dict:
     for name in ("base_lr", "weight_decay_end"):
         if isinstance(config["optimizer"].get(name), str):
             raise UserError(f"optimizer.{name}: expected a number or null, found '{config['optimizer'][name]}'")
+    if (config["optimizer"].get("weight_decay_end") or 0) < 0:
+        raise UserError(f"optimizer.weight_decay_end: expected at least 0, found {config['optimizer']['weight_decay_end']}")
     if scale not in SCALES:
         raise UserError(f"optimizer.scale={scale}: expected one of {', '.join(SCALES)}")
     if base is not None:

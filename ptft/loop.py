@@ -176,7 +176,8 @@ def _evaluate_if_due(training, valid, run, settings) -> bool:
         return False
     progress.evaluated = progress.step
     value = scores.get(settings.best, math.nan)
-    better = math.isfinite(value) and (progress.best is None or is_better(settings.best, value, progress.best))
+    ties = not training.objective.loss_ranks and value == progress.best
+    better = math.isfinite(value) and (progress.best is None or ties or is_better(settings.best, value, progress.best))
     progress.best = value if better else progress.best
     progress.waited = 0 if better else progress.waited + 1
     return better
@@ -242,7 +243,7 @@ def _scores(objective: Objective, means: dict[str, float], metrics: dict) -> tup
     tables = {}
     for name, metric in metrics.items():
         value = metric.compute()
-        if value.numel() == 1:
+        if value.ndim == 0:
             scores[name] = float(value)
         else:
             tables[name] = value.cpu().numpy()

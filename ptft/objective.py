@@ -49,6 +49,7 @@ class Objective(nn.Module):
     lanes: bool = False
     summed: bool = False  # whether gradients are of the loss summed over a step's targets, as in word2vec, not of its mean
     steady: tuple[str, ...] = ()  # beginnings of the names of parameters whose rate follows no schedule
+    loss_ranks: bool = True  # whether a lower loss means a better model; otherwise the later of equal scores is better
     thorough: bool = False  # whether what is evaluated now is the last word on a split, and may take its time
     collate: Callable[[list[Example], Draw], Batch]
 

@@ -105,6 +105,10 @@ class Settings:
                 faults.append(f"{name}: expected one of {', '.join(choices)}, found '{getattr(self, name)}'")
         if self.ema is not None and not 0 < self.ema < 1:
             faults.append(f"ema: expected a decay between 0 and 1, found {self.ema}")
+        if self.clip_each and self.clip is None:
+            faults.append("clip_each: there is nothing to clip to with trainer.clip=null; give a norm, such as trainer.clip=3")
+        if self.patience and self.eval_every is None:
+            faults.append("patience: nothing is evaluated before the end with trainer.eval_every=null; leave one of them out")
         if self.steps is None and self.epochs is None:
             faults.append("steps: give trainer.steps=NUMBER or trainer.epochs=NUMBER")
         for name in ("eval_every", "save_every"):

@@ -147,6 +147,13 @@ class Full(Tuning):
         return 1.0 if self.layer_decay is None else self.layer_decay**below
 
 
+def _free(model: nn.Module) -> None:
+    """Let train what a model names as its users' own, whatever else is frozen: how ELMo mixes its layers."""
+    for name, parameter in model.named_parameters():
+        if name.startswith(getattr(model, "always_trained", ())):
+            parameter.requires_grad_(True)
+
+
 class Frozen(Tuning):
     """Part of the model is frozen: no gradient, evaluation mode, not in the optimizer.
 
@@ -167,6 +174,9 @@ class Frozen(Tuning):
         for name, parameter in objective.model.named_parameters():
             if depth[f"model.{name}"] <= lowest or any(fnmatchcase(name, pattern) for pattern in patterns):
                 parameter.requires_grad_(False)
+
+        if self.blocks == "all" and not patterns:
+            _free(objective.model)
 
     def _lowest(self, layers: int) -> int:
         """The depth up to which all is frozen; -1 for nothing."""
@@ -244,7 +254,10 @@ class LoRA(Tuning):
         if not lora.inject(model, self.targets, self.rank, self.alpha, self.seed):
             layers = [name for name, layer in model.named_modules() if isinstance(layer, lora.LAYERS)]
             wrong = ",".join(self.targets)
+            if not layers:
+                raise UserError(f"tuning=lora: {type(model).__name__} has no linear, convolutional or LSTM layer to adapt")
             raise UserError(f"tuning.targets=[{wrong}]: no layer of that name{did_you_mean(wrong, layers)}")
+        _free(model)
 
     def plain_state(self, objective: Objective) -> dict[str, Tensor]:
         return lora.merged_state(objective.model)

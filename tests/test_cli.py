@@ -93,6 +93,14 @@ MISTAKES = [
         "pretrain trainer.eval_every=often",
         'trainer.eval_every=often: give steps (an integer >= 0), a fraction of the run (0.1, at most 1.0) or "2 epochs"',
     ),
+    (
+        "pretrain trainer.clip_each=true trainer.clip=null",
+        "trainer.clip_each: there is nothing to clip to with trainer.clip=null; give a norm, such as trainer.clip=3",
+    ),
+    (
+        "pretrain trainer.patience=2 trainer.eval_every=null",
+        "trainer.patience: nothing is evaluated before the end with trainer.eval_every=null; leave one of them out",
+    ),
     ("pretrain trainer.epochs=null", "trainer.steps: give trainer.steps=NUMBER or trainer.epochs=NUMBER"),
     ("pretrain device=gpu", "device: expected auto, cpu, cuda, cuda:0 or mps, found 'gpu'"),
     ("pretrain resume=auto", "resume=auto needs the run to continue: run=FOLDER"),

@@ -427,6 +427,15 @@ def test_lora_starts_from_the_seed_and_the_layers_name():
     assert not torch.equal(states[0][name], states[0][name.replace(".0.linear", ".1.linear")])
 
 
+@pytest.mark.parametrize("tuning", [LoRA(0, 2, 4.0, ["*"]), Frozen("all", [])], ids=["lora", "frozen"])
+def test_what_a_model_keeps_for_each_task_trains_whatever_is_frozen(tuning):
+    trained = objective()
+    trained.model.always_trained = ("norm.",)
+    tuning.apply(trained)
+    free = {name for name in tuning.trained(trained) if name.startswith("model.") and "parametrizations" not in name}
+    assert free == {"model.norm.weight", "model.norm.bias"}
+
+
 def test_lora_adapts_convolutions():
     class Images(nn.Module):
         def __init__(self):

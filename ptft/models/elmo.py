@@ -64,6 +64,7 @@ class ELMo(nn.Module):
     """
 
     traits = frozenset({"text", "bilm"})
+    always_trained = ("mix.",)  # each task has its own mixture of the layers (1802.05365, 3.2)
 
     def __init__(
         self,

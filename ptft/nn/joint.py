@@ -55,7 +55,6 @@ class JointEmbedding(Objective):
 
     needs = frozenset({"image"})
     fields = ("image",)
-    loss_ranks = True  # whether a lower loss means better features; otherwise the probe ranks, or nothing does
     projection: nn.Module
 
     def __init__(

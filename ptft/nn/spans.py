@@ -24,9 +24,12 @@ NONE = -1  # the prediction for a word that the model did not see
 
 
 def chunked(labels: Sequence[str]) -> bool:
-    """Whether tags are of spans, such as B-PER and O; others, such as parts of speech, say something of each word."""
-    spans = [label for label in labels if label != NO_TAG]
-    return bool(spans) and all(CHUNK.fullmatch(label) for label in spans)
+    """Whether tags are of spans, such as B-PER and O; others, such as parts of speech, say something of each word.
+
+    A stray tag among those of spans, such as X, is outside of them.
+    """
+    found = [CHUNK.fullmatch(label) for label in labels if label != NO_TAG]
+    return bool(found) and (all(found) or any(match and match[2] for match in found))
 
 
 def parse(label: str) -> tuple[int, str]:

@@ -37,9 +37,9 @@ class Collate:
 class Segment(Objective):
     """A head over the model's feature maps, trained on the cross-entropy of each pixel that is not ignored (255).
 
-    head: fcn, convolutions over the coarsest map, or unet, a decoder that joins all maps and the image. Its scores are brought to the
-    size of the image bilinearly. width: channels of fcn, and of unet's finest step. Scores are at the size the model sees
-    (transform.size); predictions at that of each image.
+    head: fcn, convolutions over the coarsest map, or unet, a decoder that joins all maps and the image. Its scores are
+    brought to the size of the image bilinearly. width: channels of fcn, and of unet's finest step. Scores are at the size
+    the model sees (transform.size); predictions at that of each image.
     """
 
     needs = frozenset({"image", "pyramid"})

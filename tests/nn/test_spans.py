@@ -121,4 +121,6 @@ def test_other_tags_make_each_word_a_span_but_those_outside():
 
 def test_tags_of_spans_are_told_from_others():
     assert chunked(["B-PER", "I-PER", "O"]) and chunked(["B", "I", "O"]) and chunked(["S_LOC", "O"])
-    assert not chunked(["NOUN", "VERB"]) and not chunked(["O"]) and not chunked(["B-PER", "X"])
+    assert not chunked(["NOUN", "VERB"]) and not chunked(["O"]) and not chunked(["B", "X"])
+    stray = Scheme(["B-PER", "I-PER", "O", "X"])
+    assert stray.types == ["PER"] and stray.named(torch.tensor([[0, 1, 3, 0]])) == [[("PER", 0, 2), ("PER", 3, 4)]]
