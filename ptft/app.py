@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import os
 import sys
@@ -199,7 +200,12 @@ class Job:
         """A job of a sweep: its outcome is recorded, and a failure does not stop the others."""
         number, overrides = HydraConfig.get().job.num, list(HydraConfig.get().overrides.task)
         folder = self.folder / str(number)
+        given = {word.partition("=")[0] for word in overrides}
+        own = implied(self.root, dataclasses.replace(self.arguments, overrides=overrides))
+        own = [word for word in own if word.partition("=")[0] not in given]
         try:
+            if own:  # what follows from this job's ckpt, where a sweep is over several
+                config = hydra.compose(self.root, [*overrides, *own])
             score = self._run(config, folder, overrides)
         except Exception as error:
             report(f"{self.command}, job {number} ({' '.join(overrides)})", error)

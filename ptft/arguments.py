@@ -35,7 +35,8 @@ VALUE_FLAGS = {
 # `ptft show RUN` is short for `ptft show run=RUN`
 POSITIONAL = {"show": "run", "list": "group", "data": "action"}
 # settings that hold free text or a path: a comma in them is a comma
-FREE_TEXT = re.compile(r"(prompt|ckpt|run|input|output|dataset\.\w*path)$")
+COLUMN = re.compile(r"dataset\.(text|text_pair|label|source)$")
+FREE_TEXT = re.compile(rf"(prompt|ckpt|run|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
 ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
@@ -150,7 +151,8 @@ def quoted(word: str, multirun: bool) -> str:
         return word
     if override.is_sweep_override() and not FREE_TEXT.match(key):
         raise UserError(f"{word} holds several values: write {key}=[{value}] for a list, or add -m to run once per value")
-    return literal if override.is_sweep_override() or key == "prompt" else word
+    named_so = COLUMN.match(key) and isinstance(override.value(), bool)  # a column may be called true
+    return literal if override.is_sweep_override() or key == "prompt" or named_so else word
 
 
 def parsed(word: str) -> Any:

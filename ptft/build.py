@@ -353,6 +353,19 @@ def optimizer_node(config: dict) -> dict:
     return node
 
 
+def _note_frozen(stage: Stage) -> None:
+    """Say which weights stay as they were drawn: those that the checkpoint did not bring and the tuning freezes."""
+    drawn = {*stage.landed.missing, *stage.landed.reshaped, *stage.landed.fresh} if stage.landed else set()
+    frozen = [name for name, parameter in stage.model.named_parameters() if not parameter.requires_grad]
+    plain = [name.replace(".parametrizations.", ".").removesuffix(".original") for name in frozen]
+    random = sorted(drawn.intersection(plain))
+    if random:
+        more = f" and {len(random) - 1} more" if len(random) > 1 else ""
+        stage.dataset.notes.append(
+            f"{random[0]}{more} did not come from the checkpoint, and stay random: the tuning freezes them"
+        )
+
+
 def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     """The moving parts of a run, and its schedule. The device is settled, so tuning may inject and the optimizer follow."""
     config, objective = stage.config, stage.objective
@@ -361,6 +374,7 @@ def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     schedule = resolve.resolve("schedule", config["schedule"], facts, trusted)
     tuning = resolve.resolve("tuning", config["tuning"], facts, trusted)
     tuning.apply(objective)
+    _note_frozen(stage)
     node = optimizer_node(config)
     groups = tuning.groups(objective, node["lr"], node["weight_decay"], config["optimizer"].get("weight_decay_end"))
     optimizer = resolve.resolve("optimizer", node, {"params": groups}, trusted)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte", "mse", "mae", "rmse", "ece", "error", "hamming_loss"}
 ECE_BINS = 15
+TOP = 5  # classes that are tried at once
 
 
 def lower_is_better(name: str) -> bool:
@@ -27,7 +28,8 @@ def classification(num_classes: int) -> dict[str, Metric]:
 
     Macro averages are over the classes that occur as prediction or target, balanced accuracy over those that occur as
     target, as in scikit-learn. precision, recall and f1 are per class; confusion_matrix has targets as rows. ece: the
-    expected calibration error over 15 bins (1706.04599).
+    expected calibration error over 15 bins (1706.04599). mcc: Matthews' correlation. top_5_accuracy: of more than five
+    classes only.
     """
     from torchmetrics.classification import (
         MulticlassAccuracy,
@@ -43,12 +45,16 @@ def classification(num_classes: int) -> dict[str, Metric]:
         "accuracy": MulticlassAccuracy(average="micro", **settings),
         "balanced_accuracy": _balanced_accuracy(num_classes),
         "ece": MulticlassCalibrationError(n_bins=ECE_BINS, norm="l1", **settings),
+        "mcc": _matthews(num_classes),
         "confusion_matrix": MulticlassConfusionMatrix(**settings),
     }
+    if num_classes > TOP:
+        metrics[f"top_{TOP}_accuracy"] = MulticlassAccuracy(average="micro", top_k=TOP, **settings)
     families = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
     for name, family in families.items():
         metrics[f"{name}_macro"] = family(average="macro", **settings)
         metrics[f"{name}_micro"] = family(average="micro", **settings)
+        metrics[f"{name}_weighted"] = family(average="weighted", **settings)
         metrics[name] = family(average=None, **settings)
     return metrics
 
@@ -64,6 +70,22 @@ def _balanced_accuracy(num_classes: int) -> Metric:
             return (self.confmat.diagonal()[present > 0] / present[present > 0]).mean()
 
     return BalancedAccuracy(num_classes, validate_args=False)
+
+
+def _matthews(num_classes: int) -> Metric:
+    from torchmetrics.classification import MulticlassConfusionMatrix
+
+    class Matthews(MulticlassConfusionMatrix):
+        """Matthews' correlation of classes (Gorodkin 2004); 0, as in scikit-learn, where one side names one class only."""
+
+        def compute(self) -> Tensor:
+            counts = self.confmat.double()
+            truth, said, total = counts.sum(1), counts.sum(0), counts.sum()
+            together = counts.diagonal().sum() * total - truth @ said
+            apart = (total**2 - truth @ truth) * (total**2 - said @ said)
+            return (together / apart.sqrt() if apart > 0 else torch.zeros_like(total)).float()
+
+    return Matthews(num_classes, validate_args=False)
 
 
 def regression() -> dict[str, Metric]:
@@ -176,7 +198,8 @@ def _iou(counts: Tensor) -> Tensor:
 def detection(num_classes: int) -> dict[str, Any]:
     """Metrics of boxes as COCO defines them, updated with lists of {boxes, scores, labels} and {boxes, labels}.
 
-    map: average precision over IoU .5 to .95; map_50, map_75: at one IoU; mar_100: recall of at most 100 boxes an image.
+    map: average precision over IoU .5 to .95; map_50, map_75: at one IoU; mar_1, mar_10, mar_100: recall of
+    at most so many boxes an image.
     map_small, map_medium, map_large: of boxes below 32 x 32 pixels, below 96 x 96, and of others, as the model sees them.
     A class that has no true box does not count, and is not a number in the table map_per_class.
     """
@@ -192,7 +215,7 @@ def detection(num_classes: int) -> dict[str, Any]:
         values[found["classes"].cpu().long().view(-1)] = _measured(found["map_per_class"]).cpu().view(-1)
         return values
 
-    names = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
+    names = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_1", "mar_10", "mar_100")
     scores = {name: lambda found, name=name: _measured(found[name]) for name in names}
     return parts(precision, **scores, map_per_class=per_class)
 

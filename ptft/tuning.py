@@ -36,11 +36,23 @@ def top_names(model: nn.Module, count: int) -> set[str]:
 
     Leave them out when loading weights, and the layers keep the model's own fresh start. Raises UserError.
     """
-    blocks = model.blocks
+    own = {id(parameter) for parameter in _always_trained(model)}
+    blocks = [block for block in model.blocks if not own or any(id(part) not in own for part in block.parameters())]
     if not 0 <= count < len(blocks):
         raise UserError(f"ckpt_load.reinit_top={count}: the model has {len(blocks) - 1} layers")
     kept = {id(value) for block in blocks[: len(blocks) - count] for value in block.state_dict(keep_vars=True).values()}
     return {name for name, value in model.state_dict(keep_vars=True).items() if count and id(value) not in kept}
+
+
+def _always_trained(model: nn.Module) -> list[nn.Parameter]:
+    """What a model names as its users' own, to train whatever else is frozen: how ELMo mixes its layers."""
+    names = getattr(model, "always_trained", ())
+    return [parameter for name, parameter in model.named_parameters() if name.startswith(names)]
+
+
+def _free(model: nn.Module) -> None:
+    for parameter in _always_trained(model):
+        parameter.requires_grad_(True)
 
 
 class Tuning:
@@ -145,13 +157,6 @@ class Full(Tuning):
 
     def rate(self, below: int) -> float:
         return 1.0 if self.layer_decay is None else self.layer_decay**below
-
-
-def _free(model: nn.Module) -> None:
-    """Let train what a model names as its users' own, whatever else is frozen: how ELMo mixes its layers."""
-    for name, parameter in model.named_parameters():
-        if name.startswith(getattr(model, "always_trained", ())):
-            parameter.requires_grad_(True)
 
 
 class Frozen(Tuning):

@@ -23,3 +23,8 @@ from ptft.arguments import implied, parse
 def test_fresh_weights_are_fine_tuned_faster_and_published_ones_slower_unless_a_rate_is_given(words, rate):
     found = implied("finetune", parse("finetune", words.split()))
     assert [word.partition("=")[2] for word in found if word.startswith("optimizer.lr=")] == rate
+
+
+@pytest.mark.parametrize(("word", "kept"), [("dataset.label=label, raw", "label, raw"), ("dataset.label=true", "true")])
+def test_a_column_is_found_by_any_name(word, kept):
+    assert parse("finetune", [word]).values("dataset.label") == [kept]

@@ -47,13 +47,21 @@ def test_classification_metrics_equal_those_of_scikit_learn(case):
     np.testing.assert_allclose(found["balanced_accuracy"], balanced, **close)
     confusion = sklearn.metrics.confusion_matrix(targets, guesses, labels=classes)
     np.testing.assert_array_equal(found["confusion_matrix"], confusion)
-    for average in ("macro", "micro"):
+    np.testing.assert_allclose(found["mcc"], sklearn.metrics.matthews_corrcoef(targets, guesses), **close)
+    if len(classes) > 5:
+        best = sklearn.metrics.top_k_accuracy_score(targets, probabilities, k=5, labels=classes)
+        np.testing.assert_allclose(found["top_5_accuracy"], best, **close)
+    for average in ("macro", "micro", "weighted"):
         expected = sklearn.metrics.precision_recall_fscore_support(targets, guesses, average=average, zero_division=0)
         for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
             np.testing.assert_allclose(found[f"{name}_{average}"], value, **close)
     expected = sklearn.metrics.precision_recall_fscore_support(targets, guesses, labels=classes, zero_division=0)
     for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
         np.testing.assert_allclose(found[name], values, **close)
+
+
+def test_a_model_that_names_one_class_only_correlates_with_nothing():
+    assert computed(torch.tensor([[0.9, 0.1]] * 5), torch.tensor([0, 1, 1, 0, 1]))["mcc"] == 0.0
 
 
 def test_batches_of_any_size_give_the_same_scores():
@@ -202,7 +210,7 @@ def test_detection_metrics_are_those_of_cocos_own_evaluation(capsys):
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    for name, place in {"map": 0, "map_50": 1, "map_75": 2, "map_large": 5, "mar_100": 8}.items():
+    for name, place in {"map": 0, "map_50": 1, "map_75": 2, "map_large": 5, "mar_1": 6, "mar_10": 7, "mar_100": 8}.items():
         assert found[name] == pytest.approx(evaluation.stats[place], abs=1e-6), name
     assert 0 < found["map"] < found["map_50"] < 1
     capsys.readouterr()

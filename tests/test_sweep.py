@@ -157,6 +157,16 @@ def test_checkpoints_can_be_swept(jobs, capsys):
     assert "model has no setting 'dropuot'; did you mean 'dropout'?" in capsys.readouterr().out
 
 
+def test_each_job_gets_what_follows_from_its_own_start(jobs):
+    assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=96"]) == 0
+    save(Path("a") / "checkpoints", 1, {}, {}, jobs[0]["saved"], {}, {})
+    assert main(["finetune", "-m", "ckpt=null,a", "model=transformer", "model.dim=96", "run=mixed"]) == 0
+    assert [(job["ckpt"], job["optimizer"]["lr"], job["tokenizer"]["_target_"]) for job in jobs[1:]] == [
+        (None, 1e-3, jobs[0]["tokenizer"]["_target_"]),
+        ("a", 5e-4, jobs[0]["tokenizer"]["_target_"]),
+    ]
+
+
 def job(number: int, score: str, value: float | None, *overrides: str) -> dict:
     return {"number": str(number), "score": score, "value": value, "overrides": list(overrides), "status": "ok"}
 

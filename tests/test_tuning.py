@@ -436,6 +436,21 @@ def test_what_a_model_keeps_for_each_task_trains_whatever_is_frozen(tuning):
     assert free == {"model.norm.weight", "model.norm.bias"}
 
 
+def test_what_a_model_keeps_for_each_task_is_no_layer_to_start_fresh():
+    class Mixing(Model):
+        always_trained = ("norm.",)
+
+        @property
+        def blocks(self):
+            return [*super().blocks, self.norm]
+
+    fresh = top_names(Mixing(), 1)
+    assert {name.partition(".")[0] for name in fresh} == {"layers", "norm"}
+    assert {name.split(".")[1] for name in fresh if name.startswith("layers")} == {"2"}
+    with pytest.raises(UserError, match="the model has 3 layers"):
+        top_names(Mixing(), 4)
+
+
 def test_lora_adapts_convolutions():
     class Images(nn.Module):
         def __init__(self):
