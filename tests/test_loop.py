@@ -234,7 +234,7 @@ def test_each_parameter_can_be_clipped_by_its_own_norm(train, data, tmp_path):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_about_as_full_precision_does(precision, train, data, tmp_path):
-    words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, "trainer.steps=4"
+    words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, "trainer.steps=4", "optimizer.lr=2e-4"
     full, half = (train(tmp_path / kind, *words, f"trainer.precision={kind}") for kind in ("fp32", precision))
     losses = [[row["loss"] for row in rows(run, "train")] for run in (full, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
@@ -268,13 +268,13 @@ def test_a_resumed_run_refuses_changed_settings_by_old_and_new_value_unless_allo
     run, words = half
     answer = cli(*words, f"run={run}", "resume=auto", "optimizer.lr=0.5", "trainer.steps=4")
     assert answer.code == 2
-    assert "optimizer.lr 0.0002 -> 0.5" in answer.complaint
+    assert "optimizer.lr 0.001 -> 0.5" in answer.complaint
     assert "trainer.steps 2 -> 4" in answer.complaint
     assert "resume_allow=[optimizer.lr,trainer.steps]" in answer.complaint
     allowed = "optimizer.lr=0.5", "trainer.steps=4", "resume_allow=[optimizer.lr,trainer.steps]"
     train(run, *words, *allowed, resume="auto")
     assert [row["step"] for row in rows(run, "train")] == [1, 2, 3, 4]
-    assert "optimizer.lr 0.0002 -> 0.5" in (run / "README.md").read_text()
+    assert "optimizer.lr 0.001 -> 0.5" in (run / "README.md").read_text()
 
 
 def test_a_batch_of_another_size_goes_on_at_the_same_sample(half, train):
