@@ -20,6 +20,7 @@ from ptft.data.targets import shortened
 from ptft.data.tokenizer import Tokenizer
 from ptft.data.untagged import new_sentences
 from ptft.errors import DataError
+from ptft.nn.spans import NO_TAG, OUTSIDE, parse
 
 SCHEMES = {"bio": "BIO", "iob1": "IOB1", "bioes": "BIOES"}
 
@@ -130,6 +131,10 @@ class TaggedText(LabelledText):
 def settle_scheme(tables: dict[str, Sentences], notes: list[str]) -> str:
     """What scheme the training tags follow; what breaks it is counted, and IOB1 becomes BIO."""
     scheme = scheme_of([row.tags for row in tables["train"].sentences])
+    used = {tag for row in tables["train"].sentences for tag in row.tags if tag != NO_TAG}
+    stray = sorted(tag for tag in used if parse(tag)[0] == OUTSIDE)
+    if scheme in SCHEMES and stray:
+        notes.append(f"tags that are of no span count as outside of them: {shortened(stray)}")
     for split, table in tables.items():
         broken = [(row.where, count) for row in table.sentences if (count := breaks(row.tags, scheme))]
         if broken:

@@ -87,6 +87,14 @@ def test_tags_that_break_their_scheme_are_counted_with_the_first_place(tagged, t
     assert dataset.describe()["scheme"] == "bio"
 
 
+def test_a_stray_tag_among_those_of_spans_is_outside_of_them_and_named(tagged, tokenizers):
+    rows = [*ROWS, (["A", "1984", "novel"], ["O", "X", "O"])]
+    dataset = tagged(rows, **NONE_HELD_OUT)
+    examples(dataset, tokenizers["byte"])
+    assert dataset.notes == ["tags that are of no span count as outside of them: X"]
+    assert dataset.describe()["scheme"] == "bio"
+
+
 def test_iob1_is_read_as_bio(tagged, tokenizers):
     rows = [(["a", "b", "c", "d"], ["I-LOC", "I-LOC", "B-LOC", "O"])] * 3
     dataset = tagged(rows, **NONE_HELD_OUT)
