@@ -59,10 +59,13 @@ def main(config: dict) -> tuple[str, float] | None:
 
 
 def _is_of_one_file(config: dict) -> bool:
-    """Whether all of another file is to be scored: its path was typed, and nothing of how it would be split."""
+    """Whether all of another file than the run's own is to be scored: its path was typed, and nothing of how to split it."""
     typed = {word.partition("=")[0] for word in config["argv"]}
     splits = {"split", "dataset.split_seed", *(f"dataset.{name}" for name in WHOLE)}
-    return config["protocol"] in (None, "similarity") and "dataset.path" in typed and not typed & splits
+    if config["protocol"] not in (None, "similarity") or "dataset.path" not in typed or typed & splits:
+        return False
+    own = (saved_config(locate(config["ckpt"])).get("dataset") or {}).get("path")
+    return own is None or Path(own).expanduser().resolve() != Path(config["dataset"]["path"]).expanduser().resolve()
 
 
 def _without(dataset: Any, config: dict) -> str:

@@ -44,13 +44,15 @@ def test_other_data_are_scored_with_the_labels_of_the_checkpoint(cli, run, data,
     assert found["per_class"]["f1"].keys() == {"big", "old", "red", "small"}
 
 
-def test_all_rows_of_another_file_are_scored_unless_a_split_of_it_is_asked_for(cli, run, tmp_path):
+def test_all_rows_of_another_file_are_scored_unless_a_split_of_it_is_asked_for(cli, run, data, tmp_path):
     file = tmp_path / "few.csv"
     file.write_text("text,label\n" + "the red cat sat,red\nthe old cat sat,old\nthe big dog sat,big\n" * 5)
     whole = scores(cli, tmp_path / "whole", run, f"dataset.path={file}")
     assert whole == scores(cli, tmp_path / "test", run, f"dataset.test_path={file}")
     assert re.search(r"rows +15\b", cli("evaluate", f"ckpt={run}", f"dataset.path={file}").out)
     assert cli("evaluate", f"ckpt={run}", f"dataset.path={file}", "split=test", "dataset.valid_fraction=0").code == 3
+    (own,) = (word for word in data.classes if word.startswith("dataset.path="))
+    assert scores(cli, tmp_path / "own", run, own)["test"] == read_json(run / "scores.json")["test"]
 
 
 def test_a_split_that_does_not_exist_is_said_with_those_that_do_and_how_to_bring_it(cli, clm_run):
