@@ -33,12 +33,14 @@ def gap(objective, random, tmp_path) -> float:
     return difference(save_graph(traced(objective, random), tmp_path / "graph.pt2", {}), objective.answer, random)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["cls", "last", "max", "mean", "concat"])
 def test_every_pooling_and_layout_of_text_is_followed(pooling, classifier, make_transformer, tokenizer, tmp_path):
     model = make_transformer(**(TURNED if pooling in ("cls", "mean") else {}))
     assert gap(classifier(model, pooling), RandomTexts(model, tokenizer.vocab_size), tmp_path) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
 def test_causal_models_are_followed_beyond_the_length_at_which_the_kernel_changes(
     positions, classifier, make_gpt, tokenizer, tmp_path

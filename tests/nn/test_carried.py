@@ -83,7 +83,7 @@ def checkpoint(run) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("objective", SMALL)
-@pytest.mark.parametrize("stop", [1, 3, 6])
+@pytest.mark.parametrize("stop", [3, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (1, 6))])
 def test_a_run_that_carries_state_is_stopped_within_an_epoch_and_goes_on_to_the_bit(objective, stop, train, data, tmp_path):
     model = (*SMALL[objective], "model.max_length=24", "tokenizer=byte")
     words = ("pretrain", f"objective={objective}", *data.text, *model, *TRAINER, *QUIET, "trainer.log_every=1")
