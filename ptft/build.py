@@ -30,7 +30,7 @@ from ptft.inherited import check_inherited, load
 from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
 from ptft.manifest import read_manifest, verify
-from ptft.objective import Example, Objective, lacking
+from ptft.objective import Example, Objective, lacking, learned
 from ptft.state import Report
 from ptft.training import Training
 
@@ -138,11 +138,11 @@ def check(config: dict) -> None:
         if (config.get(part) is None) == (dataset.modality == modality):
             what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out"
             raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}: {part} {what}")
-    if objective.target not in dataset.targets:
-        wants = f"a {objective.target} to learn for each text" if objective.target else "text without labels"
+    if not learned(objective, dataset.targets):
+        plain, target = f"{dataset.modality} without labels", (objective.target or "").replace("|", " or ")
         raise UserError(
-            f"objective {objective.__name__} needs {wants}, and dataset {dataset.__name__} holds "
-            f"{' or '.join(target or 'text without labels' for target in dataset.targets)}; choose another dataset"
+            f"objective {objective.__name__} needs {f'a {target} to learn for each row' if target else plain}, and dataset "
+            f"{dataset.__name__} holds {' or '.join(target or plain for target in dataset.targets)}; choose another dataset"
         )
     if config["ckpt"]:
         check_inherited(config, saved_config(locate(config["ckpt"])))
@@ -168,18 +168,20 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     dataset = resolve.resolve("dataset", config["dataset"], facts, trusted) if prepare else None
     kind = resolve.find("objective", config["objective"], trusted)
     starts = "ckpt_load" in config and own is None
-    if resolve.find("dataset", config["dataset"], trusted).modality == "text":
+    holder = resolve.find("dataset", config["dataset"], trusted)
+    target = learned(kind, holder.targets)[0]
+    if holder.modality == "text":
         tokenizer, transform = _tokenizer(config, own or source, dataset), None
         facts |= {"tokenizer": tokenizer, "vocab_size": tokenizer.vocab_size}
         model = _model(config, facts)
         if prepare:
-            encode = partial(dataset.prepare, tokenizer, text_length(config, model, kind), kind.target, report=report)
+            encode = partial(dataset.prepare, tokenizer, text_length(config, model, kind), target, report=report)
             goes_on &= _encode(dataset, encode, facts.get("labels"), must_be_known=not starts)
             facts |= dataset.facts
     else:
         tokenizer = None
         if prepare:
-            encode = partial(dataset.prepare, target=kind.target, report=report)
+            encode = partial(dataset.prepare, target=target, report=report)
             goes_on &= _encode(dataset, encode, facts.get("labels"), must_be_known=not starts)
             facts |= dataset.facts
         transform = _transform(config, facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,10 @@ class Objective(nn.Module):
     """What is trained for: a collate, heads, a loss and its scores around a model that survives it.
 
     A subclass names the model traits it `needs` ("causal|seq2seq": one of them), the `fields` of an example it reads, the
-    kind of `target` it wants from labelled data (class, number, text), the `score` that chooses the best checkpoint, how many
-    tokens of a model's length its layout takes for itself (`added_tokens`), and whether its training batches must continue
-    each other (`lanes`): row i of a batch goes on where row i of the one before ended, so that buffers can carry a state.
+    kind of `target` it wants from labelled data (class, number, text; "class|triplet": one of them), the `score` that chooses
+    the best checkpoint, how many tokens of a model's length its layout takes for itself (`added_tokens`), and whether its
+    training batches must continue each other (`lanes`): row i of a batch goes on where row i of the one before ended, so that
+    buffers can carry a state.
     """
 
     needs: frozenset[str] = frozenset()
@@ -107,6 +108,12 @@ class Objective(nn.Module):
 def lacking(needs: frozenset[str], traits: frozenset[str]) -> list[str]:
     """The needs that a model with these traits does not meet."""
     return sorted(need for need in needs if not traits.intersection(need.split("|")))
+
+
+def learned(objective: type[Objective] | Objective, targets: Sequence[str | None]) -> list[str | None]:
+    """Those of a dataset's targets that the objective can learn, what it likes best first."""
+    wanted = objective.target.split("|") if objective.target else [None]
+    return [target for target in wanted if target in targets]
 
 
 def heads(objective: Objective) -> dict[str, Tensor]:

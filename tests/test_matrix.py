@@ -20,12 +20,13 @@ from ptft import build, resolve
 from ptft.choices import config_dir, groups
 from ptft.errors import DataError, UserError
 from ptft.locate import read_yaml
-from ptft.objective import lacking
+from ptft.objective import lacking, learned
 from ptft.records import metrics, read_json
 
 OPTIONS = groups([config_dir()])
 SMALL = {"dim": 16, "layers": 2, "heads": 2, "hidden": 32, "max_length": 512}
-OWN = {"text", "labelled_text", "parallel_text", "table", "image_folder", "image_arrays", "idx_images"}  # made in `files`
+OWN = {"text", "labelled_text", "parallel_text", "table"}  # made in `files`
+OWN |= {"image_folder", "image_arrays", "idx_images", "image_triplets"}
 FEW = {"sample:nuclei", "sample:blood_cells"}  # samples of a few images
 LIGHT = {"ResNet": "resnet_small", "VAE": "vae", "ViT": "vit"}  # options of their classes that train in a moment
 HEAVY = {"densenet121", "googlenet", "inception_v3", "vgg11"}
@@ -70,7 +71,7 @@ def fits(aim: tuple[str, str], dataset: str, model: str) -> bool:
     objective, data, kind = OBJECTIVES[aim], DATASETS[dataset], MODELS[model]
     reads = objective.needs & build.MODALITIES or build.MODALITIES
     read = data.modality in reads & kind.traits
-    return read and not lacking(objective.needs, kind.traits) and objective.target in data.targets
+    return bool(read and not lacking(objective.needs, kind.traits) and learned(objective, data.targets))
 
 
 def sources() -> list[str]:
@@ -125,6 +126,8 @@ def files(tmp_path_factory):
         for number in range(12):
             pixels = random.integers(low, low + 120, (SIDE, SIDE, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    triplets = [f"dark/{number}.png,dark/{(number + 1) % 12}.png,light/{number}.png\n" for number in range(12)]
+    (folder / "images" / "triplets.csv").write_text("anchor,positive,negative\n" + "".join(triplets))
     images = random.integers(0, 255, (40, SIDE, SIDE), dtype=np.uint8)
     labels = np.arange(40, dtype=np.uint8) % 2
     np.savez(folder / "arrays.npz", images=images, labels=labels)
@@ -149,6 +152,7 @@ def filled(name: str, target: str | None, data, files) -> dict:
         "table": {"path": str(files / "table.csv"), "target": ["kind", "spotted"] if target == "classes" else "kind"},
         "image_folder": {"path": str(files / "images")},
         "image_arrays": {"path": str(files / "arrays.npz")},
+        "image_triplets": {"path": str(files / "images" / "triplets.csv")},
         "idx_images": {"images": str(files / "images.idx"), "labels": str(files / "labels.idx")},
     }
     if target == "likeness":

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ptft.data.decoding import SUFFIXES
 from ptft.data.files import SUFFIXES as TABLES
@@ -117,11 +118,8 @@ def list_table(path: Path, image: str, label: str | None) -> Listing:
     names, labels, places, paths = [], [], [], []
     for where, row in rows(path):
         name = field(row, where, image)
-        found = path.parent / str(name or "")
-        if not found.is_file():
-            raise DataError(f"{where}: column '{image}' names '{name}', and there is no such file in {path.parent}")
+        paths.append(image_file(path, where, image, name))
         names.append(str(name))
-        paths.append(found)
         places.append(f"{where} ({name})")
         if label is not None:
             cell = field(row, where, label)
@@ -129,6 +127,14 @@ def list_table(path: Path, image: str, label: str | None) -> Listing:
     if not paths:
         raise DataError(f"{path}: empty; expected a header and at least one row")
     return Listing(names, None if label is None else labels, Files(paths), paths, places)
+
+
+def image_file(table: Path, where: str, column: str, name: Any) -> Path:
+    """The file that a cell of a table names, from the table's folder on; DataError where there is none."""
+    found = table.parent / str(name or "")
+    if not found.is_file():
+        raise DataError(f"{where}: column '{column}' names '{name}', and there is no such file in {table.parent}")
+    return found
 
 
 def is_table(path: Path) -> bool:

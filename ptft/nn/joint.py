@@ -58,10 +58,17 @@ class JointEmbedding(Objective):
     projection: nn.Module
 
     def __init__(
-        self, model: nn.Module, transform: Any, dataset: Any, pooling: Pooling, probe: Protocol | None, probe_rows: int
+        self,
+        model: nn.Module,
+        transform: Any,
+        dataset: Any,
+        pooling: Pooling,
+        probe: Protocol | None,
+        probe_rows: int,
+        least_views: int = 2,
     ):
         super().__init__(model)
-        if transform.count < 2:
+        if transform.count < least_views:
             raise ValueError("two views of each image are compared, and this transform makes one; use transform=simclr")
         self.transform, self.pooling = transform, pooling
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

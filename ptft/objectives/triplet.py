@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.nn.contrast import all_triplets, hardest_triplets, triplet
 from ptft.nn.joint import JointEmbedding, Pooling, Views
 from ptft.nn.probe import Protocol
 from ptft.nn.projection import mlp
-from ptft.objective import Batch, Example
+from ptft.objective import Batch, Example, Output
 from ptft.randomness import Draw, key
 
 EXPLICIT = ("image", "positive", "negative")
@@ -41,11 +42,11 @@ class Triplet(JointEmbedding):
 
     Triplets are those the examples name (positive, negative beside image), or come from classes: mining takes the hardest
     positive and negative of each anchor in the batch, or all there are. margin: between the distances. hidden, width: of
-    the projection.
+    the projection. triplet_accuracy: the share of named triplets whose anchor is nearer to its positive.
     """
 
     fields = ("image", "label")
-    target = "class"
+    target = "class|triplet"
 
     def __init__(
         self,
@@ -60,7 +61,8 @@ class Triplet(JointEmbedding):
         probe_rows: int,
         dataset: Any = None,
     ):
-        super().__init__(model, transform, dataset, pooling, probe, probe_rows)
+        named = "triplet" in getattr(dataset, "targets", ())
+        super().__init__(model, transform, dataset, pooling, probe, probe_rows, least_views=1 if named else 2)
         self.margin, self.mining = margin, mining
         self.projection = mlp([model.dim, hidden, width], norm=False)
         self.collate = Triplets(transform)
@@ -73,6 +75,14 @@ class Triplet(JointEmbedding):
         else:
             losses = triplet(*embeddings, self.margin)
         return losses.sum() / max(len(losses), 1), embeddings[0], embeddings[1]
+
+    def forward(self, batch: Batch) -> Output:
+        output = super().forward(batch)
+        if not self.training and "target" not in batch and output.count:
+            [negative] = self.embed(batch["views"][2:])
+            likeness = (F.cosine_similarity(output.prediction, other.float()) for other in (output.target, negative))
+            output.means["triplet_accuracy"] = torch.gt(*likeness).sum(), output.count
+        return output
 
     def collapsed_loss(self, size: int) -> float:
         return self.margin

@@ -1,5 +1,7 @@
 """Triplets: mined among classes, or named by the examples."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -26,6 +28,16 @@ def test_triplets_that_examples_name_are_taken_as_they_are(make_joint, pictured,
     distances = [(anchor - other).square().sum(1) for other in (positive, negative)]
     expected = (distances[0] - distances[1] + 0.4).clamp(min=0).sum()
     torch.testing.assert_close(objective(batch).loss, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_evaluation_says_how_many_named_triplets_are_in_order(make_joint, pictured, learning):
+    objective = make_joint("triplet").eval()
+    images = [example["image"] for example in pictured(12)]
+    right = [{"image": image, "positive": image, "negative": images[n + 4]} for n, image in enumerate(images[:3])]
+    wrong = [{"image": images[0], "positive": images[8], "negative": images[0]}]
+    still = dataclasses.replace(learning(4), training=False)
+    found, count = objective(objective.collate(right + wrong, still)).means["triplet_accuracy"]
+    assert (found, count) == (3, 4)
 
 
 def test_anchor_and_positive_are_not_augmented_alike(make_joint, pictured, learning):
