@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -22,10 +25,11 @@ class Family:
     """One architecture; mappings go from our names to theirs.
 
     model: our YAML file. prefix: before their names where a head is saved too. settings: name in config.json and default,
-    or MUST. fixed: ours that are always so. required: theirs that have only this value here, their default too.
-    embeddings: modules with a weight; norms: with weight and bias. layer: their name of layer {}; layers: modules in it,
-    several where they are joined to one of ours. tied: the token embedding once more, before the output. head, head_bias:
-    of objective mlm. transposed: matrices of layers are [in, out]. after_padding: positions count from pad_token_id + 1.
+    or MUST. fixed: ours that are always so. required: theirs that have only this value here, their default too; declared:
+    those whose default is another. embeddings: modules with a weight; norms: with weight and bias. layer: their name of
+    layer {}; layers: modules in it, several where they are joined to one of ours. tied: the token embedding once more,
+    before the output. head, head_bias: of objective mlm. transposed: matrices of layers are [in, out]. by_head: queries, keys
+    and values lie together for each head. after_padding: positions count from pad_token_id + 1.
     """
 
     model: str
@@ -38,9 +42,11 @@ class Family:
     layers: Mapping[str, tuple[str, ...]]
     tied: str
     required: Mapping[str, Any] = field(default_factory=dict)
+    declared: Mapping[str, Any] = field(default_factory=dict)
     head: Mapping[str, str] = field(default_factory=dict)
     head_bias: str = ""
     transposed: bool = False
+    by_head: bool = False
     after_padding: bool = False
 
     def names(self, layers: int) -> dict[str, tuple[str, ...]]:
@@ -58,6 +64,23 @@ class Family:
         """Every tensor of the head of objective mlm and theirs."""
         found = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in self.head.items() for kind in KINDS}
         return found | {"bias": self.head_bias} if found else {}
+
+    def joined(self, ours: str, theirs: list[Tensor], heads: int) -> Tensor:
+        """One tensor of ours from those of theirs."""
+        parts = [self._turned(ours, tensor) for tensor in theirs]
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return whole.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2) if self._mixed(ours) else whole
+
+    def parted(self, ours: str, tensor: Tensor, parts: int, heads: int) -> list[Tensor]:
+        """Those of theirs that one tensor of ours is made of."""
+        tensor = tensor.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2) if self._mixed(ours) else tensor
+        return list(self._turned(ours, tensor).chunk(parts))
+
+    def _turned(self, ours: str, tensor: Tensor) -> Tensor:
+        return tensor.T if self.transposed and ours.startswith("stack.layers.") and tensor.ndim == 2 else tensor
+
+    def _mixed(self, ours: str) -> bool:
+        return self.by_head and ".qkv." in ours
 
 
 SHARED = {"positions": "learned", "bias": True}
@@ -165,6 +188,59 @@ GPT2 = Family(
     tied="lm_head.weight",
     transposed=True,
 )
+ROTARY = {"positions": "rotary", "bias": True, "norm": "pre"}
+ESM = replace(
+    BERT,
+    prefix="esm.",
+    settings={ours: theirs for ours, theirs in BERT.settings.items() if ours not in ("segments", "activation")},
+    fixed={**ROTARY, "segments": 0, "activation": "gelu"},
+    required={"token_dropout": False, "is_folding_model": False, "is_decoder": False, "add_cross_attention": False},
+    declared={"position_embedding_type": "rotary", "emb_layer_norm_before": False},
+    embeddings={"embedding.token": "embeddings.word_embeddings"},
+    norms={"stack.norm": "encoder.emb_layer_norm_after"},
+    layers={
+        **BERT.layers,
+        "attention_norm": ("attention.LayerNorm",),
+        "feed_forward_norm": ("LayerNorm",),
+    },
+    tied="lm_head.decoder.weight",
+    head={"dense": "lm_head.dense", "norm": "lm_head.layer_norm"},
+    head_bias="lm_head.bias",
+)
+GPT_NEOX = Family(
+    model="gpt",
+    prefix="gpt_neox.",
+    settings={
+        "dim": ("hidden_size", MUST),
+        "layers": ("num_hidden_layers", MUST),
+        "heads": ("num_attention_heads", MUST),
+        "hidden": ("intermediate_size", MUST),
+        "max_length": ("max_position_embeddings", 2048),
+        "activation": ("hidden_act", "gelu"),
+        "dropout": ("hidden_dropout", 0.0),
+        "eps": ("layer_norm_eps", 1e-5),
+        "init_std": ("initializer_range", 0.02),
+    },
+    fixed=ROTARY,
+    required={"attention_bias": True},
+    declared={
+        "use_parallel_residual": False,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+    },
+    embeddings={"embedding.token": "embed_in"},
+    norms={"stack.norm": "final_layer_norm"},
+    layer="layers.{}",
+    layers={
+        "attention_norm": ("input_layernorm",),
+        "attention.qkv": ("attention.query_key_value",),
+        "attention.out": ("attention.dense",),
+        "feed_forward_norm": ("post_attention_layernorm",),
+        "feed_forward.inner": ("mlp.dense_h_to_4h",),
+        "feed_forward.outer": ("mlp.dense_4h_to_h",),
+    },
+    tied="embed_out.weight",
+    by_head=True,
+)
 # by model_type in config.json
 FAMILIES = {
     "bert": BERT,
@@ -173,4 +249,6 @@ FAMILIES = {
     "xlm-roberta": ROBERTA,
     "distilbert": DISTILBERT,
     "gpt2": GPT2,
+    "esm": ESM,
+    "gpt_neox": GPT_NEOX,
 }

@@ -22,7 +22,7 @@ def reader(folder: Path) -> tuple[Run, bool, str]:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     (name,) = json.loads((folder / "config.json").read_text("utf-8"))["architectures"]
-    more = {"add_pooling_layer": False} if name == "BertModel" else {}
+    more = {"add_pooling_layer": False} if name in ("BertModel", "EsmModel") else {}
     network = getattr(transformers, name).from_pretrained(folder, local_files_only=True, **more).eval()
 
     def run(inputs: Inputs) -> Tensor:

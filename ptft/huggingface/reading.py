@@ -1,4 +1,4 @@
-"""`ckpt=hf:PATH_OR_NAME`: BERT, RoBERTa, DistilBERT, MiniLM and GPT-2 as Hugging Face's library saves them."""
+"""`ckpt=hf:PATH_OR_NAME`: BERT, RoBERTa, DistilBERT, MiniLM, GPT-2 and what we export, as Hugging Face's library saves them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ptft import resolve
 from ptft.choices import config_dir
 from ptft.data import hub, published
 from ptft.errors import CheckpointError, UserError, did_you_mean
-from ptft.huggingface.families import ACTIVATIONS, FAMILIES, GPT2, MUST, Family
+from ptft.huggingface.families import ACTIVATIONS, FAMILIES, MUST, Family
 from ptft.imported import Imported, keep
 from ptft.locate import read_yaml
 from ptft.manifest import digest
 from ptft.state import report
 
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of norms in the first conversions
-# what says nothing new: counters, causal masks, the output's second name
-SILENT = re.compile(r"(^|\.)(position_ids|masked_bias|decoder\.(weight|bias)|attn\.bias)$")
+# what says nothing new: counters, causal masks, rotations, the output's second name
+SILENT = re.compile(r"(^|\.)(position_ids|masked_bias|decoder\.(weight|bias)|attn\.bias|inv_freq)$")
 Config = dict[str, Any]
 State = dict[str, Tensor]
 
@@ -84,7 +84,7 @@ def read(folder: Path, source: str) -> Imported:
     used = {theirs for several in names.values() for theirs in several}
     try:
         model = _model(family, config, node, state, names, tokenizer.vocab_size)
-        objective, heads = (_causal if family is GPT2 else _masked)(family, node, state, model["embedding.token.weight"])
+        objective, heads = (_causal if family.model == "gpt" else _masked)(family, node, state, model["embedding.token.weight"])
     except (RuntimeError, TypeError, IndexError) as error:
         raise CheckpointError(f"{source}: the weights have odd shapes ({str(error).splitlines()[0]})") from error
     _prove(source, node, model, tokenizer.vocab_size)
@@ -134,20 +134,22 @@ def _tokenizer_node(source: str) -> Config:
 
 def _node(source: str, family: Family, config: Config) -> Config:
     """The settings of our model. Raises CheckpointError for what theirs has and ours has not."""
-    for theirs, value in family.required.items():
-        if config.get(theirs, value) != value:
+    for theirs, value in {**family.required, **family.declared}.items():
+        if config.get(theirs, family.required.get(theirs)) != value:
             raise CheckpointError(
-                f"{source}: {theirs}={json.dumps(config[theirs])} in config.json; ptft reads {json.dumps(value)} only"
+                f"{source}: {theirs}={json.dumps(config.get(theirs))} in config.json; ptft reads {json.dumps(value)} only"
             )
     node = _option("model", family.model)
     for ours, (theirs, default) in family.settings.items():
         node[ours] = config.get(theirs, default)
         if default is MUST and type(node[ours]) is not int:
             raise CheckpointError(f"{source}: config.json should give a whole number as {theirs}")
-    if node["activation"] not in list(ACTIVATIONS):
-        known = ", ".join(ACTIVATIONS)
-        raise CheckpointError(f"{source}: the activation {node['activation']} in config.json is none of {known}")
-    node |= {"activation": ACTIVATIONS[node["activation"]], **family.fixed}
+    if "activation" in family.settings:
+        if node["activation"] not in list(ACTIVATIONS):
+            known = ", ".join(ACTIVATIONS)
+            raise CheckpointError(f"{source}: the activation {node['activation']} in config.json is none of {known}")
+        node["activation"] = ACTIVATIONS[node["activation"]]
+    node |= family.fixed
     if family.after_padding:
         node["max_length"] -= _skipped(family, config)
     if node["hidden"] is None:
@@ -181,7 +183,7 @@ def _model(
     family: Family, config: Config, node: Config, state: State, names: dict[str, tuple[str, ...]], vocab_size: int
 ) -> State:
     """The weights of our model, without rows that stand for nothing: round numbers of them are made so."""
-    model = {ours: _joined(family, ours, [state[name] for name in theirs]) for ours, theirs in names.items()}
+    model = {ours: family.joined(ours, [state[name] for name in theirs], node["heads"]) for ours, theirs in names.items()}
     rows = {
         "token": slice(vocab_size),
         "position": slice(_skipped(family, config), None),
@@ -192,13 +194,6 @@ def _model(
         if name in model:
             model[name] = model[name][kept]
     return model
-
-
-def _joined(family: Family, ours: str, theirs: list[Tensor]) -> Tensor:
-    """One tensor of ours from those of theirs; matrices of layers may lie on their side."""
-    turned = family.transposed and ours.startswith("stack.layers.") and theirs[0].ndim == 2
-    parts = [tensor.T for tensor in theirs] if turned else theirs
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _prove(source: str, node: Config, model: State, vocab_size: int) -> None:

@@ -1,4 +1,8 @@
-"""A model of ours as a folder that Hugging Face's library loads: BERT or GPT-2, with its tokenizer."""
+"""A model of ours as a folder that Hugging Face's library loads, with its tokenizer.
+
+With learned positions it is their BERT or GPT-2; with rotary ones, as our small models have, their ESM or GPT-NeoX, which
+are the same networks under other names.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +19,36 @@ from torch import Tensor
 from ptft.data.hub import WEIGHTS
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import UserError
-from ptft.huggingface.families import ACTIVATIONS, BERT, GPT2, Family
+from ptft.huggingface.families import ACTIVATIONS, BERT, ESM, GPT2, GPT_NEOX, KINDS, Family
 from ptft.nn.language import NextToken
 from ptft.nn.masking import MaskedToken
 from ptft.objective import Objective, heads
 
-# their model_type, and the classes of the model without a head and with one
-CLASSES = {BERT: ("bert", "BertModel", "BertForMaskedLM"), GPT2: ("gpt2", "GPT2Model", "GPT2LMHeadModel")}
-FAMILIES = {"ptft.models.transformer.Transformer": BERT, "ptft.models.gpt.GPT": GPT2}
-DROPOUTS = {BERT: ("attention_probs_dropout_prob",), GPT2: ("attn_pdrop", "embd_pdrop")}  # ours has one for all
+# their model_type, and the classes of the model without a head, with that of its pretraining, and with one of tags
+CLASSES = {
+    BERT: ("bert", "BertModel", "BertForMaskedLM", "BertForTokenClassification"),
+    ESM: ("esm", "EsmModel", "EsmForMaskedLM", "EsmForTokenClassification"),
+    GPT2: ("gpt2", "GPT2Model", "GPT2LMHeadModel", "GPT2ForTokenClassification"),
+    GPT_NEOX: ("gpt_neox", "GPTNeoXModel", "GPTNeoXForCausalLM", "GPTNeoXForTokenClassification"),
+}
+FAMILIES = {"ptft.models.transformer.Transformer": (BERT, ESM), "ptft.models.gpt.GPT": (GPT2, GPT_NEOX)}
+DROPOUTS = {  # ours has one for all
+    BERT: ("attention_probs_dropout_prob",),
+    ESM: ("attention_probs_dropout_prob",),
+    GPT2: ("attn_pdrop", "embd_pdrop"),
+    GPT_NEOX: ("attention_dropout",),
+}
 THEIRS = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}  # the first of several names
 ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "eos_token")
 
 
 def family_of(node: dict[str, Any]) -> Family:
-    """The family that has all that a model is made of. Raises UserError naming each setting it has not."""
+    """The family that has all that a model is made of. Raises UserError naming each setting that the nearest has not."""
     name = node["_target_"].rpartition(".")[2]
-    family = FAMILIES.get(node["_target_"])
-    if family is None:
+    families = FAMILIES.get(node["_target_"])
+    if families is None:
         raise UserError(f"format=hf: model {name} is none of Hugging Face's: only Transformer and GPT are written so")
+    family = next((each for each in families if each.fixed["positions"] == node["positions"]), families[0])
     faults = [
         f"model.{key}={_told(node[key])} (only {_told(value)})" for key, value in family.fixed.items() if node[key] != value
     ]
@@ -51,6 +66,8 @@ def layers_of(node: dict[str, Any]) -> tuple[dict[str, tuple[str, ...]], bool]:
         family = family_of(node)
     except UserError:
         return {}, False
+    if family not in (BERT, GPT2):
+        return {}, False  # no published model is like it: the adapted weights are ours, and go by our names
     weights = {ours: theirs for ours, theirs in family.names(node["layers"]).items() if ours.endswith(".weight")}
     names = {ours: tuple(name.removesuffix(".weight") for name in theirs) for ours, theirs in weights.items()}
     return {ours.removesuffix(".weight"): theirs for ours, theirs in names.items()}, family.transposed
@@ -63,14 +80,18 @@ def _told(value: Any) -> str:
 def write(folder: Path, node: dict[str, Any], objective: Objective, tokenizer: Tokenizer) -> list[str]:
     """Fill `folder`; returns the names of weights that are left out, of heads that theirs have not. Raises UserError."""
     family = family_of(node)
-    kind, plain, with_head = CLASSES[family]
+    kind, plain, *with_heads = CLASSES[family]
     head, taken = _head(family, node, objective)
+    tags = objective.scheme.labels if objective.target == "tags" else []
     prefix = "" if head is None else family.prefix
     tensors = {prefix + name: tensor for name, tensor in _model(family, node, objective).items()} | (head or {})
     copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     save_file(copies, folder / WEIGHTS, {"format": "pt"})
-    config = {"model_type": kind, "architectures": [plain if head is None else with_head], "vocab_size": tokenizer.vocab_size}
+    name = plain if head is None else with_heads[bool(tags)]
+    config = {"model_type": kind, "architectures": [name], "vocab_size": tokenizer.vocab_size}
     config["tie_word_embeddings"] = family.tied not in tensors
+    if tags:
+        config |= {"id2label": dict(enumerate(tags)), "label2id": {tag: index for index, tag in enumerate(tags)}}
     _write_json(folder / "config.json", config | _config(family, node, tokenizer))
     (folder / "tokenizer.json").write_text(_with_layout(family, tokenizer), encoding="utf-8")
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(family, node, tokenizer))
@@ -80,23 +101,23 @@ def write(folder: Path, node: dict[str, Any], objective: Objective, tokenizer: T
 def _model(family: Family, node: dict[str, Any], objective: Objective) -> dict[str, Tensor]:
     """The model's tensors under their names."""
     own = objective.model.state_dict()
-    # theirs always adds a segment's row to each token: where ours has none these are zeros, where it has one both are that
+    # BERT always adds a segment's row to each token: where ours has none these are zeros, where it has one both are that
     rows = own.get("embedding.segment.weight", torch.zeros(1, node["dim"]))
     own["embedding.segment.weight"] = rows if len(rows) > 1 else rows.repeat(2, 1)
     found = {}
     for ours, theirs in family.names(node["layers"]).items():
-        turned = family.transposed and ours.startswith("stack.layers.") and own[ours].ndim == 2
-        tensor = own[ours].T if turned else own[ours]
-        found |= dict(zip(theirs, tensor.chunk(len(theirs)), strict=True))
+        found |= dict(zip(theirs, family.parted(ours, own[ours], len(theirs), node["heads"]), strict=True))
     return found
 
 
 def _head(family: Family, node: dict[str, Any], objective: Objective) -> tuple[dict[str, Tensor] | None, set[str]]:
     """Their head's tensors, and the names of ours in it; None where theirs has no such head."""
     own = heads(objective)
-    if isinstance(objective, NextToken) and family is GPT2 and "head.bias" not in own:
+    if objective.target == "tags":
+        return {f"classifier.{kind}": own[f"linear.{kind}"] for kind in KINDS}, {f"linear.{kind}" for kind in KINDS}
+    if isinstance(objective, NextToken) and family.model == "gpt" and "head.bias" not in own:
         return ({} if objective.head is None else {family.tied: objective.head.weight.data}), {"head.weight"}
-    if isinstance(objective, MaskedToken) and family is BERT and node["activation"] == "gelu":
+    if isinstance(objective, MaskedToken) and family.model == "transformer" and node["activation"] == "gelu":
         names = family.head_names()
         return {theirs: own[ours] for ours, theirs in names.items()}, set(names)
     return None, set()
@@ -105,16 +126,19 @@ def _head(family: Family, node: dict[str, Any], objective: Objective) -> tuple[d
 def _config(family: Family, node: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """What config.json says of the model."""
     found = {theirs: node[ours] for ours, (theirs, _) in family.settings.items()}
-    found |= dict.fromkeys(DROPOUTS[family], node["dropout"])
-    found[family.settings["activation"][0]] = THEIRS[node["activation"]]
+    found |= {**dict.fromkeys(DROPOUTS[family], node["dropout"]), **family.declared}
+    if "activation" in family.settings:
+        found[family.settings["activation"][0]] = THEIRS[node["activation"]]
     if family is BERT:
-        return found | {"type_vocab_size": max(2, node["segments"]), "pad_token_id": tokenizer.pad_id}
+        found["type_vocab_size"] = max(2, node["segments"])
+    if family.model == "transformer":
+        return found | {"pad_token_id": tokenizer.pad_id, "mask_token_id": tokenizer.mask_id}
     return found | {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
 
 
 def _with_layout(family: Family, tokenizer: Tokenizer) -> str:
     """The tokenizer's JSON; where it says nothing of it, with what BERT has around one and two texts."""
-    if family is GPT2 or tokenizer.state["post_processor"]:
+    if family.model == "gpt" or tokenizer.state["post_processor"]:
         return tokenizer.to_json()
     backend = Backend.from_str(tokenizer.to_json())
     _, _, cls, sep, *_ = tokenizer.specials
@@ -127,7 +151,8 @@ def _with_layout(family: Family, tokenizer: Tokenizer) -> str:
 
 
 def _tokenizer_config(family: Family, node: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
-    reads = ["input_ids", "token_type_ids", "attention_mask"] if family is BERT else ["input_ids", "attention_mask"]
+    segments = ["token_type_ids"] if family is BERT else []
+    reads = ["input_ids", *segments, "attention_mask"]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": node["max_length"],
