@@ -56,32 +56,25 @@ def _named(checkpoints: Path, pointer: str) -> Path:
 
 
 def _follow(checkpoints: Path, pointer: str) -> Path | None:
-    """The checkpoint a pointer file names; None where it is missing, damaged or out of date."""
+    """The checkpoint a pointer file names, complete or not; None where there is none, or that folder is gone."""
     path = checkpoints / pointer
     if not path.exists() and not path.is_symlink():
         return None
     name = read_plainly(path, 200).decode("utf-8", errors="replace").strip()
     if "/" in name or "\\" in name or "\0" in name or name == "..":
         raise CheckpointError(f"{path} names '{name[:80]!s}', which is not a folder beside it")
-    complete = NAME.fullmatch(name) and _sequence(checkpoints / name) is not None
-    return checkpoints / name if complete else None
+    return checkpoints / name if NAME.fullmatch(name) and (checkpoints / name).is_dir() else None
 
 
 def _newest(checkpoints: Path) -> Path:
-    """The checkpoint saved last, by the sequence number in its manifest: clocks and step numbers can go back."""
-    found = {path: _sequence(path) for path in checkpoints.iterdir() if NAME.fullmatch(path.name)}
-    complete = {path: sequence for path, sequence in found.items() if sequence is not None}
-    if not complete:
-        raise CheckpointError(f"{checkpoints} holds no complete checkpoint")
-    return max(complete, key=complete.__getitem__)
+    """The checkpoint saved last, by the sequence number in its manifest: clocks and step numbers can go back.
 
-
-def _sequence(folder: Path) -> int | None:
-    """The place of a checkpoint in the order of saves; None where it is not complete."""
-    try:
-        return read_manifest(folder)["seq"]
-    except CheckpointError:
-        return None
+    A damaged one may be the last: nothing older stands in for it unasked. Raises CheckpointError.
+    """
+    found = {path: read_manifest(path)["seq"] for path in checkpoints.iterdir() if NAME.fullmatch(path.name)}
+    if not found:
+        raise CheckpointError(f"{checkpoints} holds no checkpoint")
+    return max(found, key=found.__getitem__)
 
 
 def _near(path: Path) -> str:

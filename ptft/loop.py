@@ -148,7 +148,8 @@ def _not_finite(training, train, run, settings, loss: float, norm: float) -> Non
     run.bad_batch(progress.step, rows, {"loss": loss, "grad_norm": norm})
     what = f"step {progress.step}: loss {loss:.4g}, gradient norm {norm:.4g} (rows in bad_batches.jsonl)"
     if settings.nonfinite == "stop" or progress.bad >= BAD_STEPS_ALLOWED:
-        raise Diverged(f"training diverged at {what}; lower optimizer.lr, or set trainer.nonfinite=skip or rollback")
+        others = "" if settings.nonfinite != "stop" else ", or set trainer.nonfinite=skip or rollback"
+        raise Diverged(f"training diverged at {what}; lower optimizer.lr{others}")
     run.note(f"{what}; trainer.nonfinite={settings.nonfinite}")
     if settings.nonfinite == "rollback":
         _roll_back(training, run)

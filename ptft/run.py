@@ -99,7 +99,7 @@ class Run:
         known = read_json(self.folder / "run.json").get("run_id")
         self.resumed, faults = resume.where(self.checkpoints, known)
         for fault in faults:
-            self.note(f"skipped a checkpoint: {fault}")
+            self.note(f"WARNING: skipped a checkpoint: {fault}")
             self._metrics.append({"skipped": fault})
         if self._metrics.path.exists():
             step = read_manifest(self.resumed)["step"] if self.resumed else -1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from ptft.checkpoint import save
 from ptft.errors import CheckpointError, UserError
 from ptft.locate import locate, read_yaml, saved_config
+from ptft.manifest import read_manifest
 
 CONFIG = "model: {_target_: ptft.models.gpt.GPT, dim: 32}\n"
 
@@ -78,15 +81,35 @@ def test_a_pointer_that_is_a_link_is_refused(run, tmp_path):
         locate(f"{run}/last")
 
 
-def test_a_folder_without_manifest_is_not_a_checkpoint(run):
-    (run / "checkpoints" / "step-0000000200" / "manifest.json").unlink()
-    assert locate(f"{run}/last").name == "step-0000000300"
+def broken(manifest: Path, how: str) -> None:
+    if how == "missing":
+        manifest.unlink()
+    else:
+        content = manifest.read_bytes()
+        manifest.write_bytes(content[:-3] if how == "cut" else content.replace(b"1", b"3", 1))
 
 
-def test_a_run_whose_checkpoints_are_all_incomplete_is_refused(run):
-    for manifest in run.glob("checkpoints/*/manifest.json"):
-        manifest.write_text("{")
-    with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
+@pytest.mark.parametrize("how", ["missing", "cut", "changed"])
+@pytest.mark.parametrize(("given", "step"), [("", 100), ("/best", 100), ("/last", 200)])
+def test_no_other_checkpoint_stands_in_for_a_damaged_one(run, given, step, how):
+    manifest = run / "checkpoints" / f"step-{step:010}" / "manifest.json"
+    broken(manifest, how)
+    with pytest.raises(CheckpointError, match=re.escape(str(manifest))):
+        read_manifest(locate(f"{run}{given}"))
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "changed"])
+def test_without_a_pointer_a_damaged_checkpoint_may_be_the_last(run, how):
+    (run / "checkpoints" / "last").unlink()
+    broken(run / "checkpoints" / "step-0000000300" / "manifest.json", how)
+    with pytest.raises(CheckpointError, match=r"step-0000000300/manifest\.json"):
+        locate(f"{run}/last")
+
+
+def test_a_run_without_checkpoints_is_refused(run):
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
         locate(run)
 
 

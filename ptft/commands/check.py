@@ -64,7 +64,8 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     saving = _seconds(lambda: run.save(2, *training.capture()))
     checkpoint = sum(path.stat().st_size for path in run.latest().rglob("*"))
     return {
-        "data": stage.dataset.describe(),
+        "data": {name: found for name, found in stage.dataset.describe().items() if found not in ([], {}, None)},
+        **_tokens(stage),
         "parameters": sum(parameter.numel() for parameter in stage.objective.parameters()),
         "trained": sum(parameter.numel() for parameter in training.parameters),
         "steps": settings.steps,
@@ -73,6 +74,14 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
         "disk": f"{size(checkpoint)} a checkpoint, {size(checkpoint * (trainer['keep_last'] + 2))} at most",
         "time": as_clock(_total(settings, step, evaluation, saving)),
     }
+
+
+def _tokens(stage: build.Stage) -> dict[str, Any]:
+    """How many tokens each split has, of text."""
+    if stage.tokenizer is None:
+        return {}
+    parts = {split: stage.dataset.rows(split) for split in ("train", "valid", "test")}
+    return {"tokens": {split: int(rows.lengths().sum()) for split, rows in parts.items() if rows is not None}}
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from ptft import build
 from ptft.errors import UserError
+from ptft.logs import Console
 from ptft.loop import move
 from ptft.machine import autocast
 from ptft.objective import Example
@@ -26,18 +28,24 @@ def main(config: dict) -> None:
         name = type(stage.objective).__name__
         raise UserError(f"ckpt={config['ckpt']}: {name} predicts no labels; predict needs a run of ptft finetune")
     stage.objective.eval()
+    blank: list[Any] = []
     with destination(config["output"]) as file:
-        for answer in _answers(stage, config):
+        for answer in _answers(stage, config, blank):
             file.write(json.dumps(answer, ensure_ascii=False) + "\n")
             file.flush()
+    if blank:
+        others = f" and {len(blank) - 1:,} more" if len(blank) > 1 else ""
+        Console(0, stream=sys.stderr).note(f"row {blank[0]}{others} without text: what is predicted there says nothing")
 
 
-def _answers(stage: build.Stage, config: dict) -> Iterator[dict[str, Any]]:
-    """Predictions in the order of the input, a batch at a time."""
+def _answers(stage: build.Stage, config: dict, blank: list[Any]) -> Iterator[dict[str, Any]]:
+    """Predictions in the order of the input, a batch at a time; the names of rows without text go into `blank`."""
     named = build.examples(stage, config["input"])
     while batch := list(islice(named, config["batch_size"])):
         answers = _predict(stage, [example for _, example in batch])
-        for (name, _), found in zip(batch, answers, strict=True):
+        for (name, example), found in zip(batch, answers, strict=True):
+            if not example.get("text", "-").strip():
+                blank.append(name)
             yield {"id": name, **found}
 
 

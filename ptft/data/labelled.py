@@ -22,20 +22,22 @@ from ptft.data.targets import assigned, check_single, class_codes, numbers
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, UserError
 
-NUMBERS = ("number", "likeness")
-LAYOUT = 3  # of the files in the cache: raise it when they change
+APART = "likeness"  # the target of two texts that are read apart
+NUMBERS = ("number", APART)
+LAYOUT = 4  # of the files in the cache: raise it when they change
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows without labels: the column of the text, and that of a second one where the task takes two."""
+    """Reads rows without labels: the column of the text, and that of a second one where the task takes two (apart: singly)."""
 
     text: str
     text_pair: str | None
+    apart: bool = False
 
     def read(self, source: str, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Any, Example]]:
         """The rows of a file, or of standard input ("-"), as examples to predict on, each with its id."""
-        encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False)
+        encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False, self.apart)
         columns = [name for name in (self.text, self.text_pair) if name]
         for number, (where, row) in enumerate(input_rows(source, columns)):
             text = text_cell(row, where, self.column(row))
@@ -175,7 +177,7 @@ class LabelledText(Derives):
 
     def encoder(self, tokenizer: Tokenizer, max_length: int, target: str | None) -> Encoder:
         """What turns rows into files of examples."""
-        return Encoder(tokenizer, max_length, self.text_pair is not None, target == "text")
+        return Encoder(tokenizer, max_length, self.text_pair is not None, target == "text", target == APART)
 
     def build(self, folder: Path, encoder: Encoder, target: str | None, labels: list[str] | None) -> dict[str, Any]:
         """Write the encoded rows of all splits; return what is to be known about them."""
@@ -231,12 +233,12 @@ class LabelledText(Derives):
     def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: None) -> Reader:
         """What reads rows to predict on: by the columns that `node` names, else those the model was trained on."""
         text = node.get("text") or node.get("source") or columns.get("text")
-        return Reader(text or "text", node.get("text_pair") or columns.get("text_pair"))
+        return Reader(text or "text", node.get("text_pair") or columns.get("text_pair"), columns.get("apart", False))
 
     @property
-    def columns(self) -> dict[str, str | None]:
+    def columns(self) -> dict[str, Any]:
         """What a Reader needs to know, long after the training file is gone."""
-        return {"text": self.text, "text_pair": self.text_pair}
+        return {"text": self.text, "text_pair": self.text_pair, "apart": (self.prepared or {}).get("target") == APART}
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -81,13 +81,15 @@ def read_table(paths: Sequence[Path], text: str, pair: str | None, label: str) -
 class Encoder:
     """Texts to examples of at most max_length tokens.
 
-    pair: rows have a second text. completion: the label is a text that follows the first.
+    pair: rows have a second text, read together with the first, or apart, each of its own length. completion: the label is a
+    text that follows the first.
     """
 
     tokenizer: Tokenizer
     max_length: int
     pair: bool
     completion: bool
+    apart: bool = False
 
     @property
     def type(self) -> str:
@@ -95,8 +97,8 @@ class Encoder:
 
     @property
     def room(self) -> int:
-        """Tokens left beside a [SEP] between two texts."""
-        return max(1, self.max_length - self.pair)
+        """Tokens left beside a [SEP] between two texts that are read together."""
+        return max(1, self.max_length - (self.pair and not self.apart))
 
     def second(self, table: Table) -> list[str] | None:
         return table.written if self.completion else table.pairs
@@ -108,8 +110,9 @@ class Encoder:
         others = None if second is None else self.encode(second)
         lengths = [len(ids) for ids in tokens]
         if others is not None:
-            lengths = [one + len(two) for one, two in zip(lengths, others, strict=True)]
-            kept = [shorten(one, two, self.room) for one, two in zip(tokens, others, strict=True)]
+            total = max if self.apart else int.__add__
+            lengths = [total(one, len(two)) for one, two in zip(lengths, others, strict=True)]
+            kept = [self.both(one, two) for one, two in zip(tokens, others, strict=True)]
             tokens, others = [one for one, _ in kept], [two for _, two in kept]
             write_ragged(folder, f"{split}.second", others, self.type)
         write_ragged(folder, split, [ids[: self.room] for ids in tokens], self.type)
@@ -126,8 +129,12 @@ class Encoder:
         """One row without a label."""
         if pair is None:
             return {"tokens": self.tokenizer.encode([text])[0][: self.room]}
-        tokens, other = shorten(*self.tokenizer.encode([text, pair]), self.room)
+        tokens, other = self.both(*self.tokenizer.encode([text, pair]))
         return {"tokens": tokens, "pair": other}
+
+    def both(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two texts as long as may be."""
+        return (first[: self.room], second[: self.room]) if self.apart else shorten(first, second, self.room)
 
 
 def as_bytes(text: str) -> np.ndarray:

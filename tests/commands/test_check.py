@@ -22,7 +22,7 @@ def scratch(tmp_path, monkeypatch):
 def test_check_says_what_a_run_would_take_and_leaves_nothing_behind(words, kind, cli, data, scratch):
     answer = cli("check", *words, *SMALL, *getattr(data, kind), "trainer.epochs=2")
     assert answer.code == 0, answer.err
-    for row in ("parameters", "trained", "steps", "epochs", "memory", "disk", "time"):
+    for row in ("parameters", "tokens", "trained", "steps", "epochs", "memory", "disk", "time"):
         assert any(line.startswith(row) for line in answer.out.splitlines()), row
     assert [path.name for path in scratch.iterdir()] == ["tmp"]
     assert [path.name for path in (scratch / "tmp").iterdir() if "ptft" in path.name] == []

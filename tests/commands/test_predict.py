@@ -71,6 +71,14 @@ def test_standard_input_is_read_as_lines_of_text_or_json(predict, monkeypatch):
     assert [answer["id"] for answer in predict("input=-")] == [0, "b"]
 
 
+def test_rows_without_text_are_answered_and_told_of(cli, run, tmp_path):
+    rows = [{"id": "a", "text": "the old dog"}, {"id": "b", "text": None}, {"id": "c", "text": " "}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answer = cli("predict", f"ckpt={run}", f"input={tmp_path / 'rows.jsonl'}")
+    assert len(answer.out.splitlines()) == 3
+    assert "row b and 1 more without text" in answer.err
+
+
 def test_answers_go_to_a_file_where_one_is_named(predict, tmp_path):
     assert predict(write(tmp_path / "rows.csv"), f"output={tmp_path / 'out.jsonl'}") == []
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

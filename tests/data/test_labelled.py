@@ -129,6 +129,18 @@ def test_pairs_share_the_room_and_the_longer_is_cut(labelled, tokenizers):
     assert dataset.notes == ["train: 3 of 7 rows (42.9%) cut to 31 tokens; the longest has 200"]
 
 
+def test_texts_that_are_compared_have_all_the_room_each(labelled, tokenizers):
+    rows = [("a" * 30, "b" * 31, 1), ("a" * 100, "b" * 5, 2), ("a" * 3, "b" * 100, 3)] + [("a", "b", 4)] * 4
+    changes = {"text": "one", "text_pair": "two", "valid_fraction": 0.0, "test_fraction": 0.0}
+    dataset = labelled(rows, ("one", "two", "label"), **changes)
+    found = examples(dataset, tokenizers["byte"], "likeness")["train"]
+    assert [(len(row["tokens"]), len(row["pair"])) for row in found[:4]] == [(30, 31), (32, 5), (3, 32), (1, 1)]
+    assert dataset.notes == ["train: 2 of 7 rows (28.6%) cut to 32 tokens; the longest has 100"]
+    reader = LabelledText.reader({}, dataset.columns, None)
+    new = [example for _, example in reader.read(str(dataset.files["train"][0]), tokenizers["byte"], 32)]
+    assert [(len(row["tokens"]), len(row["pair"])) for row in new[:4]] == [(30, 31), (32, 5), (3, 32), (1, 1)]
+
+
 def test_a_completion_is_the_label_as_tokens(labelled, tokenizers):
     dataset = labelled([("Q: one", "two words")], valid_fraction=0.0, test_fraction=0.0)
     (row,) = examples(dataset, tokenizers["bpe"], "text")["train"]
