@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -292,13 +293,12 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
 
 
 def fit_batch(stage: Stage) -> None:
-    """Make a batch that nobody asked for no larger than the rows of a few-label experiment (dataset.per_class)."""
-    trainer, found = stage.config["trainer"], len(stage.dataset.rows("train"))
+    """Make a batch that nobody asked for no larger than the training rows there are."""
+    trainer = stage.config["trainer"]
+    found = min(len(stage.objective.view(stage.dataset.rows("train"))), trainer["train_rows"] or sys.maxsize)
     asked = any(word.partition("=")[0] == "trainer.batch_size" for word in stage.config["argv"])
-    if stage.config["dataset"].get("per_class") and not asked and 0 < found < trainer["batch_size"]:
-        stage.dataset.notes.append(
-            f"batches are of the {found} rows that dataset.per_class leaves, not of {trainer['batch_size']}"
-        )
+    if not asked and 0 < found < trainer["batch_size"]:
+        stage.dataset.notes.append(f"batches are of the {found} training rows there are, not of {trainer['batch_size']}")
         trainer["batch_size"] = found
 
 

@@ -26,6 +26,7 @@ from ptft.state import report
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of norms in the first conversions
 # what says nothing new: counters, causal masks, rotations, the output's second name
 SILENT = re.compile(r"(^|\.)(position_ids|masked_bias|decoder\.(weight|bias)|attn\.bias|inv_freq)$")
+FEATURES = {"_target_": "ptft.tasks.features.Features"}
 Config = dict[str, Any]
 State = dict[str, Tensor]
 
@@ -89,9 +90,12 @@ def read(folder: Path, source: str) -> Imported:
         raise CheckpointError(f"{source}: the weights have odd shapes ({str(error).splitlines()[0]})") from error
     _prove(source, node, model, tokenizer.vocab_size)
     parts = {"tokenizer": _tokenizer_node(source), "transform": None, "model": node}
+    parts |= {
+        "objective": objective or FEATURES,
+        "dataset": _option("dataset", "shakespeare"),
+    }  # published weights name no data
     if objective:
         used |= {family.tied, *family.head_names().values()}
-        parts |= {"objective": objective, "dataset": _option("dataset", "shakespeare")}  # published weights name no data
     return Imported(parts, model, heads, tokenizer.to_json(), notes=_notes(source, state.keys() - used))
 
 

@@ -124,6 +124,18 @@ def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
 
 
 @pytest.mark.slow
+def test_a_batch_that_nobody_asked_for_is_no_larger_than_the_data(cli, data, tmp_path):
+    rows = (data.folder / "classes.csv").read_text().splitlines()[:15]
+    (tmp_path / "few.csv").write_text("\n".join(rows) + "\n")
+    words = "finetune", "ckpt=null", "model=transformer_tiny", "tokenizer=byte", f"dataset.path={tmp_path / 'few.csv'}"
+    words += "dataset=labelled_text", "dataset.valid_fraction=0", "dataset.test_fraction=0", "trainer.steps=1", "device=cpu"
+    answer = cli(*words, f"run={tmp_path / 'run'}")
+    assert answer.code == 0, answer.err
+    assert "batches are of the 14 training rows there are, not of 32" in answer.out
+    refused = cli(*words, "trainer.batch_size=32")
+    assert (refused.code, "trainer.batch_size=32 is more than the 14 training rows" in refused.err) == (3, True)
+
+
 def test_a_few_rows_are_gone_through_more_often_where_epochs_are_counted(train, data, tmp_path):
     small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "trainer.eval_every=null"
     lengths = {"trainer.min_steps=9": 9, "trainer.min_steps=1": 1}

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from ptft import build
@@ -299,3 +300,26 @@ def test_every_family_names_every_weight_of_our_model(publish, stage):
         model = stage(folder).model
         names = reading.FAMILIES[kind].names(2)
         assert set(names) == set(model.state_dict())
+
+
+@pytest.mark.parametrize("form", ["hf", "safetensors"])
+def test_weights_without_a_head_are_exported_as_features(form, publish, cli, tmp_path):
+    folder, network, tokenizer = publish("bert")
+    answer = cli("export", f"ckpt=hf:{folder}", f"format={form}", f"output={tmp_path / 'out'}")
+    assert answer.code == 0, answer.err
+    if form == "hf":
+        again, inputs = transformers.AutoModel.from_pretrained(tmp_path / "out"), tokenizer(TEXTS[:1], return_tensors="pt")
+        expected, found = (model.eval()(**inputs).last_hidden_state for model in (network, again))
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(("predict", "input=-"), "needs a run of ptft finetune"), (("evaluate", "split=valid"), "fine-tune them first")],
+    ids=["predict", "evaluate"],
+)
+def test_weights_without_a_head_have_nothing_to_say_of_labels(words, told, publish, cli):
+    folder, _, _ = publish("bert")
+    answer = cli(*words, f"ckpt=hf:{folder}")
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    assert told in answer.err
