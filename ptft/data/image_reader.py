@@ -14,11 +14,9 @@ from ptft.data.decoding import SUFFIXES, Undecodable, decode, in_parallel
 from ptft.data.files import inner_suffix, resolve
 from ptft.data.listings import choose_image, images_below, is_table, list_files, list_table
 from ptft.data.pixels import Listing, with_channels
-from ptft.data.reading import rows
+from ptft.data.reading import row_id, rows
 from ptft.data.rows import Example
 from ptft.errors import DataError
-
-IDS = ("id", "row_id", "uid", "guid")
 
 
 class ImageReader:
@@ -49,8 +47,7 @@ class ImageReader:
         """The ids and the images of what the user named."""
         if is_table(path):
             found = list_table(path, choose_image(path, self.image, None), None)
-            keys = ([row[name] for name in IDS if row.get(name) is not None] for _, row in rows(path))
-            return [given[0] if given else name for given, name in zip(keys, found.names, strict=True)], found
+            return [row_id(row, name) for (_, row), name in zip(rows(path), found.names, strict=True)], found
         if path.is_dir():
             found = list_files(list(images_below(path, Counter())), path)
         elif path.suffix.lower() in SUFFIXES:

@@ -114,10 +114,10 @@ def field(row: dict[str, Any], where: str, column: str) -> Any:
     return row[column]
 
 
-def row_id(row: dict[str, Any], number: int) -> Any:
-    """What a row is called: by a column of that kind, else by its number, from 0."""
+def row_id(row: dict[str, Any], otherwise: int | str) -> Any:
+    """What a row is called by a column of that kind, else otherwise: its number from 0, or the name of its file."""
     known = [name for name, cell in row.items() if cell is not None]
-    return next((row[name] for name in named(known, ID_NAMES)), number)
+    return next((row[name] for name in named(known, ID_NAMES)), otherwise)
 
 
 def input_rows(source: str, columns: Collection[str] = ()) -> Iterator[Row]:

@@ -77,8 +77,9 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def is_number(label: str) -> bool:
+    """Whether a label is a finite number; Python reads 1_1 as eleven, and no table means that."""
     try:
-        return math.isfinite(float(label))
+        return "_" not in label and math.isfinite(float(label))
     except ValueError:
         return False
 

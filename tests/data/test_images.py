@@ -417,7 +417,7 @@ def test_images_to_predict_on_come_from_a_file_a_folder_or_a_table(animals, tabl
     assert len(named) == 60 and [named[0][0], named[59][0]] == ["cat/000.png", "owl/019.png"]
     assert [example["row"] for _, example in named] == list(range(60))
     assert [name for name, _ in reader.read(str(table([("a",), ("b",)])))] == ["pictures/0.png", "pictures/1.png"]
-    by_id = reader.read(str(table([("x7", "a"), ("x9", "b")], header=("image", "id", "label"))))
+    by_id = reader.read(str(table([("x7", "a"), ("x9", "b")], header=("image", "ID", "label"))))
     assert [name for name, _ in by_id] == ["x7", "x9"]
     BROKEN["empty"](animals / "cat" / "003.png")
     with pytest.raises(DataError, match=r"cat/003\.png: the file is empty"):
@@ -499,3 +499,16 @@ def test_mistakes_are_told_in_one_line(name, tmp_path):
     with pytest.raises(UserError, match=message) as refusal:
         prepared(path, labels=labels, **{key: value for key, value in changes.items() if key != "labels"})
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_a_run_lists_the_images_it_left_out_and_why(cli, animals, tmp_path, monkeypatch):
+    monkeypatch.setenv("PTFT_CACHE", str(tmp_path / "cache"))
+    for number in (4, 5):
+        BROKEN["empty"](animals / "dog" / f"{number:03}.png")
+    words = ("dataset=image_folder", f"dataset.path={animals}", "dataset.on_error=skip", "dataset.error_budget=0.1")
+    small = ("ckpt=null", "model=linear", "transform=eval", "trainer.steps=1", "trainer.batch_size=8", "device=cpu")
+    answer = cli("finetune", "task=classify", *words, *small, f"run={tmp_path / 'run'}")
+    assert answer.code == 0, answer.err
+    expected = [f"{animals}/dog/{number:03}.png: the file is empty" for number in (4, 5)]
+    assert (tmp_path / "run" / "skipped.txt").read_text().splitlines() == expected
+    assert "left out of the data: 2, listed with the reasons in skipped.txt" in answer.out + answer.err
