@@ -14,11 +14,16 @@ SPLIT_NAMES = {name: split for split, names in SPELLINGS.items() for name in nam
 
 @dataclass(frozen=True)
 class Box:
-    """corners: x1, y1, x2, y2 in pixels. place: what an error message names."""
+    """corners: x1, y1, x2, y2 in pixels. place: what an error message names.
+
+    area: what is annotated as the area of the thing in it, None: that of the box. crowd: it holds things nobody counted.
+    """
 
     corners: tuple[float, float, float, float]
     name: str
     place: str
+    area: float | None = None
+    crowd: bool = False
 
     @property
     def fault(self) -> str | None:

@@ -18,11 +18,10 @@ Split = str | None  # None: the annotations do not say
 
 @dataclass
 class BoxFiles:
-    """by_split: image files with what is annotated. categories: COCO's classes in its order. crowds: boxes of many."""
+    """by_split: image files with what is annotated. categories: COCO's classes in its order."""
 
     by_split: dict[Split, list[tuple[Path, Annotated]]] = field(default_factory=dict)
     categories: list[str] = field(default_factory=list)
-    crowds: int = 0
 
 
 def read_box_files(path: Path, setting: str) -> BoxFiles:
@@ -33,11 +32,10 @@ def read_box_files(path: Path, setting: str) -> BoxFiles:
         files = ImageFiles(root.parent)  # annotations/train.json beside images/
     annotated = read_voc_files(path) if path.is_dir() else []
     for json_file, content in coco_files(path).items():
-        images, categories, crowds = read_coco(json_file, content)
+        images, categories = read_coco(json_file, content)
         split = split_of(json_file.relative_to(path)) if path.is_dir() else None
         annotated += [(split, image) for image in images]
         found.categories += [name for name in categories if name not in found.categories]
-        found.crowds += crowds
     if not annotated:
         raise DataError(f"{setting}={path}: no boxes found; expected XML files as Pascal VOC has them, or COCO's JSON")
     for split, image in annotated:

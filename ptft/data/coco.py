@@ -28,8 +28,8 @@ def parse(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def read_coco(path: Path, content: dict[str, Any]) -> tuple[list[Annotated], list[str], int]:
-    """The images with their boxes, the categories in the order of their numbers, and how many crowds were left out.
+def read_coco(path: Path, content: dict[str, Any]) -> tuple[list[Annotated], list[str]]:
+    """The images with their boxes, and the categories in the order of their numbers.
 
     A box of a category or of an image that is not in the file is a DataError.
     """
@@ -38,7 +38,6 @@ def read_coco(path: Path, content: dict[str, Any]) -> tuple[list[Annotated], lis
     }
     files = {field(entry, "id", path, "images"): field(entry, "file_name", path, "images") for entry in content["images"]}
     boxes: dict[Any, list[Box]] = defaultdict(list)
-    crowds = 0
     for number, entry in enumerate(content["annotations"]):
         place = f"{path}: annotation {number}"
         image, category = (field(entry, name, path, "annotations") for name in ("image_id", "category_id"))
@@ -46,12 +45,11 @@ def read_coco(path: Path, content: dict[str, Any]) -> tuple[list[Annotated], lis
             raise DataError(f"{place}: there is no image with id {image}")
         if category not in names:
             raise DataError(f"{place} of {files[image]}: there is no category with id {category}")
-        if entry.get("iscrowd"):
-            crowds += 1
-        else:
-            boxes[image].append(Box(corners(entry, place), names[category], f"{place} of {files[image]}"))
+        crowd = bool(entry.get("iscrowd"))
+        told = names[category], f"{place} of {files[image]}", area(entry, place), crowd
+        boxes[image].append(Box(corners(entry, place), *told))
     found = [Annotated(name, boxes[image], path) for image, name in files.items()]
-    return found, [names[number] for number in sorted(names)], crowds
+    return found, [names[number] for number in sorted(names)]
 
 
 def numbered(content: dict[str, Any], part: str, name: str, path: Path) -> dict[Any, str]:
@@ -72,3 +70,11 @@ def corners(entry: dict[str, Any], place: str) -> tuple[float, float, float, flo
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{place}: expected bbox: [x, y, width, height], found {entry.get('bbox')}") from None
     return left, top, left + width, top + height
+
+
+def area(entry: dict[str, Any], place: str) -> float | None:
+    """The area of what is annotated, often that of its outline, where the file has it."""
+    found = entry.get("area")
+    if found is not None and not isinstance(found, (int, float)):
+        raise DataError(f"{place}: expected area: a number of pixels, found {found}")
+    return found

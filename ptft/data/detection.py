@@ -20,7 +20,7 @@ from ptft.data.rows import Example
 from ptft.errors import DataError
 
 LYING = (5, 6, 7, 8)  # EXIF orientations whose height and width are exchanged
-Table = tuple[np.ndarray, np.ndarray]  # the boxes [n, 4] float32 and classes [n] int64 of an image
+Table = dict[str, Any]  # what an example of BoxRows has beside its image
 
 
 class Boxes(Marked):
@@ -28,8 +28,9 @@ class Boxes(Marked):
 
     Splits are what files and folders are named after (ImageSets/*/train.txt, train/, instances_train2017.json); images of
     no split are training data, of which some is held out. bad_boxes: whether boxes without area, or of a class that is
-    not known, end the run or are left out. What reaches over the border of an image is cut. decode_size, channels,
-    inputs: as for all images.
+    not known, end the run or are left out. What reaches over the border of an image is cut, and crowds (COCO's iscrowd)
+    are left out, where it is learned; what is found is compared with all of them, as they are in the files. decode_size,
+    channels, inputs: as for all images.
     """
 
     targets = (None, "boxes")
@@ -53,15 +54,19 @@ class Boxes(Marked):
         fractions = (valid_fraction, test_fraction)
         super().__init__(path, valid_path, test_path, *fractions, split_seed, decode_size, channels, inputs)
         self.leave_out({box: box.fault for box in self.all_boxes() if box.fault})
-        told = [[[(box.corners, box.name) for box in mark.boxes] for mark in self.marks[split]] for split in self.listed]
+        crowds = sum(box.crowd for box in self.all_boxes())
+        if crowds:
+            self.note(f"{crowds:,} boxes of crowds (iscrowd) are not learned, and what is found in them does not count")
+        told = [
+            [[(box.corners, box.name, box.area, box.crowd) for box in mark.boxes] for mark in self.marks[split]]
+            for split in self.listed
+        ]
         self.content_of_boxes = hashlib.sha256(repr(told).encode()).hexdigest()
 
     def find(self, path: Path, setting: str) -> Found:
         """The images of a path with what is annotated, by split."""
         found = read_box_files(path, setting)
         self.categories += [name for name in found.categories if name not in self.categories]
-        if found.crowds:
-            self.note(f"{path}: {found.crowds:,} boxes of crowds (iscrowd) were left out")
         return found.by_split
 
     def all_boxes(self) -> Iterator[Box]:
@@ -92,7 +97,7 @@ class Boxes(Marked):
         training images.
         """
         self.report = report
-        names = {box.name for mark in self.marks["train"] for box in mark.boxes}
+        names = {box.name for mark in self.marks["train"] for box in mark.boxes if not box.crowd}
         if not names:
             raise DataError(f"{self.where}: no training image has a box")
         labels = labels or self.categories or sorted(names)
@@ -103,29 +108,35 @@ class Boxes(Marked):
         self.divide(list(self.listed))
 
     def place(self, code: dict[str, int]) -> None:
-        """Bring the boxes to the size at which the images are stored, and cut what reaches over their borders."""
+        """What is learned: boxes at the size at which images are stored, cut at the border; what is found: as annotated."""
         shapes = self.pixels.shapes[:, 1:].astype(np.float64)
         outside, cut, self.tables = {}, 0, {}
         for split, marks in self.marks.items():
             files, numbers = self.listed[split].sources, self.wholes[split].numbers
             self.tables[split] = []
             for mark, file, size in zip(marks, files, shapes[numbers], strict=True):
-                whole = np.array([box.corners for box in mark.boxes]).reshape(-1, 4) * self.shrunk(file, size)
+                own_size = self.own_size(file, size)
+                annotated = np.array([box.corners for box in mark.boxes], dtype=np.float64).reshape(-1, 4)
+                whole = annotated * np.tile(size[::-1] / own_size[::-1], 2)
                 inside = np.clip(whole, 0, np.tile(size[::-1], 2))
                 cut += int((np.abs(whole - inside) > 1).any(1).sum())
                 empty = (inside[:, 2:] <= inside[:, :2]).any(1)
                 outside |= {box: f"lies outside of {file}" for box, gone in zip(mark.boxes, empty, strict=True) if gone}
                 classes = np.array([code[box.name] for box in mark.boxes], dtype=np.int64)
-                self.tables[split].append((inside[~empty].astype(np.float32), classes[~empty]))
+                crowd = np.array([box.crowd for box in mark.boxes], dtype=bool)
+                area = np.array([box.area or 0 for box in mark.boxes], dtype=np.float64)
+                truth = {"boxes": annotated, "labels": classes, "iscrowd": crowd.astype(np.int64), "area": area}
+                truth = {name: values[~empty] for name, values in truth.items()}
+                learned = {"boxes": inside.astype(np.float32), "classes": classes}
+                learned = {name: values[~empty & ~crowd] for name, values in learned.items()}
+                self.tables[split].append(learned | {"truth": truth, "own_size": tuple(own_size.tolist())})
         self.leave_out(outside)
         if cut:
             self.note(f"{cut:,} boxes reach over the border of their image and were cut")
 
-    def shrunk(self, file: Path, size: np.ndarray) -> np.ndarray:
-        """How much smaller an image is stored than it is, as factors for x1, y1, x2, y2."""
-        if size.min() != self.decode_size:
-            return np.ones(4)
-        return np.tile(size[::-1] / upright_size(file)[::-1], 2)
+    def own_size(self, file: Path, size: np.ndarray) -> np.ndarray:
+        """Height and width of an image in its file, given the ones it is stored at."""
+        return upright_size(file) if size.min() == self.decode_size else size.astype(np.int64)
 
     def rows(self, split: str) -> BoxRows | None:
         """The images of a split with their boxes, or None where there is no such split."""
@@ -137,12 +148,17 @@ class Boxes(Marked):
 
     def describe(self) -> dict[str, Any]:
         """What the run card says of these images."""
-        boxes = {split: sum(len(table[1]) for table in tables) for split, tables in self.tables.items()}
+        boxes = {split: sum(len(table["classes"]) for table in tables) for split, tables in self.tables.items()}
         return super().describe() | {"boxes": boxes}
 
 
 class BoxRows(ImageRows):
-    """The images of one split; an example also has boxes float32 [n, 4] (x1, y1, x2, y2 in pixels) and classes int64 [n]."""
+    """The images of one split.
+
+    An example also has what is to be learned, boxes float32 [n, 4] (x1, y1, x2, y2 in pixels) and classes int64 [n];
+    truth, what is to be found, in the pixels of the file: boxes float64, labels, iscrowd and area (0: that of the box);
+    and own_size, height and width of the image in its file.
+    """
 
     def __init__(self, images: ImageRows, tables: Sequence[Table]):
         super().__init__(images.pixels, images.numbers, images.channels, images.names)
@@ -151,7 +167,7 @@ class BoxRows(ImageRows):
     def take(self, indices: Sequence[int]) -> list[Example]:
         examples = super().take(indices)
         for example in examples:
-            example["boxes"], example["classes"] = self.tables[example["row"]]
+            example |= self.tables[example["row"]]
         return examples
 
 

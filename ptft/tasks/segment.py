@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +23,10 @@ SHOWN_IMAGES = 4
 
 @dataclass
 class Collate:
-    """Images and their masks under one geometry; examples to predict have none. sizes: of each image as it came."""
+    """Images and their masks under one geometry; examples to predict have none.
+
+    sizes: of each image as it came. masks: in an evaluation, as they came.
+    """
 
     transform: Any
 
@@ -31,15 +35,18 @@ class Collate:
         masks = [torch.as_tensor(example["mask"]) for example in examples] if "mask" in examples[0] else None
         values, targets, _ = self.transform.joint(images, draw, masks=masks)
         batch: Batch = {"inputs": {"values": values}, "sizes": [tuple(image.shape[-2:]) for image in images]}
-        return batch if masks is None else batch | {"target": targets}
+        if masks is None:
+            return batch
+        return batch | {"target": targets} | ({} if draw.training else {"masks": masks})
 
 
 class Segment(Objective):
     """A head over the model's feature maps, trained on the cross-entropy of each pixel that is not ignored (255).
 
     head: fcn, convolutions over the coarsest map, or unet, a decoder that joins all maps and the image. Its scores are
-    brought to the size of the image bilinearly. width: channels of fcn, and of unet's finest step. Scores are at the size
-    the model sees (transform.size); predictions at that of each image.
+    brought to the size of the image bilinearly. width: channels of fcn, and of unet's finest step. The loss is at
+    the size the model sees (transform.size); scores and predictions are at that of each image, as far as dataset.decode_size
+    lets it keep its own.
     """
 
     needs = frozenset({"image", "pyramid"})
@@ -71,19 +78,25 @@ class Segment(Objective):
 
     def forward(self, batch: Batch) -> Output:
         scores = self.answer(batch["inputs"])
+        found = None if self.training else self.classes(scores.detach(), batch["sizes"])
         if "target" not in batch:
-            return Output(scores.sum() * 0, scores.new_zeros(()), scores.detach())
+            return Output(scores.sum() * 0, scores.new_zeros(()), found)
         target = batch["target"]
         loss = F.cross_entropy(scores, target, ignore_index=IGNORED, reduction="sum")
-        return Output(loss, (target != IGNORED).sum(), scores.detach(), target)
+        return Output(loss, (target != IGNORED).sum(), found, batch.get("masks"))
+
+    def classes(self, scores: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """The likeliest class of each pixel at the size of each image [H, W]; scores are resized one by one, to save memory."""
+        pairs = zip(scores, sizes, strict=True)
+        # max gives the indices several times faster than argmax does
+        return [resized(image[None], size).max(1).indices[0].short() for image, size in pairs]
 
     def metrics(self) -> dict[str, Any]:
         return metrics.segmentation(len(self.labels), IGNORED)
 
     def predict(self, output: Output, batch: Batch) -> list[dict[str, Any]]:
         """Each class's share of an image, and where it is: COCO's run-length code at the size of the image."""
-        pairs = zip(output.prediction, batch["sizes"], strict=True)
-        return [self.described(resized(scores[None], size).argmax(1)[0].cpu().numpy()) for scores, size in pairs]
+        return [self.described(classes.cpu().numpy()) for classes in output.prediction]
 
     def described(self, classes: np.ndarray) -> dict[str, Any]:
         shares = np.bincount(classes.ravel(), minlength=len(self.labels)) / classes.size
@@ -94,7 +107,9 @@ class Segment(Objective):
     def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Images, their true classes and the predicted ones; grey is ignored."""
         images = self.transform.restore(batch["inputs"]["values"][:SHOWN_IMAGES]).cpu()
-        truth, guess = (output.target[:SHOWN_IMAGES].cpu(), output.prediction[:SHOWN_IMAGES].argmax(1).cpu())
+        truth, size = batch["target"][:SHOWN_IMAGES].cpu(), tuple(images.shape[-2:])
+        found = [classes.cpu() for classes in output.prediction[:SHOWN_IMAGES]]
+        guess = torch.cat([F.interpolate(classes[None, None].float(), size)[0] for classes in found]).to(truth.dtype)
         rows = [images, overlaid(images, truth, IGNORED), overlaid(images, guess, IGNORED)]
         return {"masks": tile(rows, None, ["image", "true", "predicted"])}
 

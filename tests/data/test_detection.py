@@ -185,7 +185,7 @@ def test_boxes_beyond_the_border_are_cut_and_those_outside_are_bad(plain_voc):
     voc(plain_voc, 7, ("cell", -5, 2, 11, 99))
     found = prepared(plain_voc)
     row = next(row for rows in examples(found).values() for row in rows if row["file"].endswith("007.png"))
-    assert row["boxes"].tolist() == [[0, 2, 11, 20]]
+    assert row["boxes"].tolist() == [[0, 2, 11, 20]] and row["truth"]["boxes"].tolist() == [[-5, 2, 11, 99]]
     assert "1 boxes reach over the border of their image and were cut" in found.notes
     voc(plain_voc, 7, ("cell", 40, 2, 50, 9))
     with pytest.raises(DataError, match=r"007\.xml: object 0 .*lies outside"):
@@ -198,15 +198,20 @@ def test_boxes_shrink_with_images_that_are_stored_smaller(plain_voc):
     row = prepared(plain_voc, decode_size=10).rows("train")[0]
     assert row["image"].shape == (3, 10, 15)
     assert row["boxes"].tolist() == [[0.5, 1, 3, 6]]
+    assert row["truth"]["boxes"].tolist() == [[2, 4, 12, 24]] and row["own_size"] == (40, 60)
 
 
-def test_crowds_are_left_out_and_counted(tmp_path):
+def test_crowds_are_not_learned_but_handed_on_to_be_scored_and_counted(tmp_path):
     save(tmp_path / "a.png", 0)
     crowd = {"id": 0, "image_id": 100, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1}
-    single = crowd | {"id": 1, "iscrowd": 0, "bbox": [1, 1, 2, 2]}
+    single = crowd | {"id": 1, "iscrowd": 0, "bbox": [1, 1, 2, 2], "area": 3.5}
     coco(tmp_path / "boxes.json", ["a.png"], [], annotations=[crowd, single])
     found = prepared(tmp_path, valid_fraction=0.0, test_fraction=0.0)
-    assert found.rows("train")[0]["boxes"].tolist() == [[1, 1, 3, 3]]
+    row = found.rows("train")[0]
+    assert row["boxes"].tolist() == [[1, 1, 3, 3]] and row["classes"].tolist() == [0]
+    truth = {name: values.tolist() for name, values in row["truth"].items()}
+    assert truth == {"boxes": [[0, 0, 9, 9], [1, 1, 3, 3]], "labels": [0, 0], "iscrowd": [1, 0], "area": [0, 3.5]}
+    assert found.describe()["boxes"] == {"train": 1}
     assert any("1 boxes of crowds" in note for note in found.notes)
 
 
@@ -230,7 +235,9 @@ def test_files_that_are_not_what_they_seem_are_named(case, plain_voc):
     assert name.rpartition("/")[2] in str(found.value)
 
 
-@pytest.mark.parametrize(("field", "value"), [("category_id", 9), ("image_id", 9), ("bbox", [1, 2, 3]), ("bbox", None)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("category_id", 9), ("image_id", 9), ("bbox", [1, 2, 3]), ("bbox", None), ("area", "5")]
+)
 def test_a_coco_box_that_points_nowhere_is_named(field, value, tmp_path):
     save(tmp_path / "a.png", 0)
     box = {"id": 0, "image_id": 100, "category_id": 1, "bbox": [0, 0, 9, 9]} | {field: value}

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pycocotools import mask as coco
+from sklearn.metrics import confusion_matrix
 
 from ptft.nn.decoder import IGNORED
 from ptft.objective import heads
@@ -40,9 +41,9 @@ def striped(images):
 
 
 @pytest.mark.parametrize("head", ["fcn", "unet"])
-def test_masks_are_learnt_by_heart(head, make_segment, striped, learning):
+def test_masks_are_learnt_by_heart(head, make_segment, striped, draw):
     objective = make_segment(head)
-    batch = objective.collate(striped((16, 16), (16, 16)), learning(2))
+    batch = objective.collate(striped((16, 16), (16, 16)), draw(2))
     optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
     for _ in range(40):
         output = objective(batch)
@@ -59,10 +60,11 @@ def test_masks_are_learnt_by_heart(head, make_segment, striped, learning):
 def test_the_loss_is_cross_entropy_over_all_pixels_but_ignored_ones(make_segment, striped, draw):
     objective, examples = make_segment(), striped((16, 16), (16, 16))
     examples[0]["mask"][:5] = IGNORED
-    output = objective(objective.collate(examples, draw(2)))
-    chances = output.prediction.log_softmax(1).permute(0, 2, 3, 1)
-    kept = output.target != IGNORED
-    expected = -chances[kept].gather(1, output.target[kept].unsqueeze(1)).sum()
+    batch = objective.collate(examples, draw(2))
+    output = objective(batch)
+    chances = objective.answer(batch["inputs"]).log_softmax(1).permute(0, 2, 3, 1)
+    kept = batch["target"] != IGNORED
+    expected = -chances[kept].gather(1, batch["target"][kept].unsqueeze(1)).sum()
     torch.testing.assert_close(output.loss, expected)
     assert output.count == 2 * 256 - 5 * 16
 
@@ -84,16 +86,16 @@ def test_what_is_said_of_ignored_pixels_enters_no_score(make_segment, striped, d
     output = objective(objective.collate(examples, draw(1)))
     found = []
     for wrong in range(3):
-        said = output.prediction.detach().clone()
-        said[:, :, :5] = torch.eye(3)[wrong].view(1, 3, 1, 1) * 100
+        said = output.prediction[0].clone()
+        said[:5] = wrong
         metrics = objective.metrics()
         for metric in metrics.values():
-            metric.update(said, output.target)
+            metric.update([said], output.target)
         found.append({name: metric.compute().numpy() for name, metric in metrics.items()})
     for name, value in found[0].items():
         np.testing.assert_equal(value, found[1][name])
         np.testing.assert_equal(value, found[2][name])
-    right = output.prediction.argmax(1)[:, 5:] == output.target[:, 5:]
+    right = output.prediction[0][5:] == output.target[0][5:]
     assert found[0]["pixel_accuracy"] == right.float().mean()
     assert found[0]["confusion_matrix"].sum() == 11 * 16
 
@@ -130,6 +132,42 @@ def test_predictions_are_run_lengths_at_the_size_of_each_image(make_segment, str
         assert list(found["shares"]) == LABELS
         for name, share in found["shares"].items():
             assert share == pytest.approx(masks[name].mean() if name in masks else 0)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, when it decodes
+def test_scores_are_those_of_the_predicted_masks_beside_the_given_ones_at_the_size_of_each_image(make_segment, striped, draw):
+    objective, sizes = make_segment(), [(40, 26), (16, 16), (9, 50), (21, 30), (40, 26)]
+    examples = striped(*sizes)
+    for example in examples:
+        example["mask"][:, :3] = IGNORED
+    metrics, pairs = objective.metrics(), []
+    for start in (0, 2, 4):
+        batch = objective.collate(examples[start : start + 2], draw(len(examples[start : start + 2])))
+        output = objective(batch)
+        for metric in metrics.values():
+            metric.update(output.prediction, output.target)
+        plain = [{"image": example["image"]} for example in examples[start : start + 2]]
+        batch = objective.collate(plain, draw(len(plain)))
+        for found, example in zip(objective.predict(objective(batch), batch), examples[start:], strict=False):
+            said = sum(LABELS.index(name) * coco.decode(code).astype(int) for name, code in found["masks"].items())
+            pairs.append((example["mask"].numpy(), said))
+    truth, said = (np.concatenate([each[side][each[0] != IGNORED] for each in pairs]) for side in (0, 1))
+    counts = confusion_matrix(truth, said, labels=range(3))
+    assert counts.sum() == sum(height * (width - 3) for height, width in sizes)
+    np.testing.assert_array_equal(metrics["confusion_matrix"].compute(), counts)
+    overlap = counts.diagonal() / (counts.sum(0) + counts.sum(1) - counts.diagonal())
+    np.testing.assert_allclose(metrics["iou"].compute(), overlap, rtol=1e-6)
+    assert metrics["miou"].compute() == pytest.approx(np.nanmean(overlap))
+    assert metrics["pixel_accuracy"].compute() == pytest.approx(counts.diagonal().sum() / counts.sum())
+
+
+def test_pictures_show_images_of_several_sizes_as_the_model_sees_them(make_segment, striped, draw):
+    objective, examples = make_segment(), striped((40, 26), (16, 50))
+    batch = objective.collate(examples, draw(2))
+    (mixed,) = objective.pictures(batch, objective(batch)).values()
+    batch = objective.collate(striped((16, 16), (16, 16)), draw(2))
+    (equal,) = objective.pictures(batch, objective(batch)).values()
+    assert mixed.shape == equal.shape
 
 
 def test_pictures_show_image_truth_and_prediction(make_segment, striped, draw):
