@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import math
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from ptft.lettering import readable, width_of, write
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -28,10 +28,13 @@ def tile(rows: Sequence[Tensor], captions: list[list[str]] | None = None, titles
     much the same one; rows of as many images stand in columns. captions: a text under each image, row by row. titles: one
     to the left of each row.
     """
+    shown = iter(readable([text for line in [*(captions or ()), titles or ()] for text in line]))
+    captions = captions and [[next(shown) for _ in line] for line in captions]
+    titles = titles and list(shown)
     factors = _factors(rows)
     cells = [_enlarged(row, factor) for row, factor in zip(rows, factors, strict=True)]
     shelves = [TEXT + GAP if captions and any(captions[number]) else 0 for number in range(len(cells))]
-    edge = MARGIN + max((_width(title) + MARGIN for title in titles or () if title), default=0)
+    edge = MARGIN + max((width_of(title) + MARGIN for title in titles or () if title), default=0)
     pitch = {len(row): GAP + max(other.shape[3] for other in cells if len(other) == len(row)) for row in cells}
     width = edge + MARGIN + max(len(row) * pitch[len(row)] for row in cells) - GAP
     height = 2 * MARGIN - GAP + sum(row.shape[2] + GAP for row in cells) + sum(shelves)
@@ -89,34 +92,6 @@ def _enlarged(images: Tensor, factor: int) -> Tensor:
     return levels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
-@cache
-def _font() -> Any:
-    """Matplotlib's own font, which knows many alphabets, where it is installed (nothing of it is imported); else PIL's."""
-    from PIL import ImageFont
-
-    found = importlib.util.find_spec("matplotlib")
-    path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found and found.origin else None
-    return ImageFont.truetype(path, TEXT - 2) if path and path.is_file() else ImageFont.load_default(TEXT - 2)
-
-
-def _width(text: str) -> int:
-    return math.ceil(_font().getlength(_line(text)))
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _fitting(text: str, room: int) -> str:
-    """As much of a text as there is room for."""
-    text = _line(text)
-    if _width(text) <= room:
-        return text
-    while text and _width(f"{text}…") > room:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
-
-
 def _written(picture: Tensor, texts: Sequence[tuple[int, int, int, str]]) -> Tensor:
     """The picture with texts in it."""
     import numpy as np
@@ -125,5 +100,5 @@ def _written(picture: Tensor, texts: Sequence[tuple[int, int, int, str]]) -> Ten
     drawn = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
     pen: ImageDraw = ImageDraw.Draw(drawn)
     for left, top, room, text in texts:
-        pen.text((left, top), _fitting(text, room), fill=INK, font=_font())
+        write(pen, (left, top), text, INK, room)
     return torch.from_numpy(np.array(drawn)).permute(2, 0, 1).contiguous()

@@ -14,9 +14,10 @@ from ptft.card import card
 from ptft.locate import locate
 from ptft.loop import Evaluation
 from ptft.manifest import read_manifest
+from ptft.metrics import lower_is_better
 from ptft.origin import name_of
 from ptft.run import Run
-from ptft.terminal import size
+from ptft.terminal import printable, size
 from ptft.training import Training
 
 FLOAT = 4  # bytes
@@ -57,6 +58,10 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
     }
     if run.resumed:
         brief["resumed"] = str(run.resumed)
+    data = stage.dataset.describe()
+    if skipped := getattr(stage.dataset, "skipped", None):
+        data["skipped"] = _keep_skipped(run, skipped)
+        stage.dataset.notes.append(f"left out of the data: {data['skipped']}")
     config = stage.config
     return {
         "name": run.folder.name,
@@ -64,7 +69,7 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "brief": brief,
         "run": _where(stage, run),
         "data": {
-            **stage.dataset.describe(),
+            **data,
             "fingerprint": stage.dataset.fingerprint,
             **stage.hashes(),
         },
@@ -74,6 +79,12 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "lineage": records.lineage(run.folder),
         "labels": stage.dataset.facts.get("labels"),
     }
+
+
+def _keep_skipped(run: Run, skipped: list[str]) -> str:
+    """Leave in the run's folder what its data left out and why, a line each; returns what is to be said of it."""
+    run.write("skipped.txt", "".join(f"{printable(line)}\n" for line in skipped).encode(errors="backslashreplace"))
+    return f"{len(skipped):,}, listed with the reasons in skipped.txt"
 
 
 def _source(stage: Any) -> str:
@@ -126,7 +137,10 @@ def _where(stage: Any, run: Run) -> dict[str, Any]:
 
 
 def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Evaluation], facts: dict) -> Any:
-    """Write scores, tables, pictures and card, say what to type next; returns the name and value of the score that ranks."""
+    """Write scores, tables, pictures and card, say what to type next.
+
+    Returns the name and value of the score that ranks, and whether lower is better.
+    """
     labels = stage.dataset.facts.get("labels")
     scores = {split: {**found.scores, **per_class(found, labels)} for split, found in final.items()}
     run.finish(scores)
@@ -155,7 +169,7 @@ def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Eval
         result = [{"score": name, **{split: values[name] for split, values in shown.items()}} for name in names]
         run.console.summary({"run": str(run.folder), "scores": result, "card": str(run.folder / "README.md")}, following)
     value = final["valid"].scores.get(settings.best) if "valid" in final else None
-    return None if value is None else (settings.best, value)
+    return None if value is None else (settings.best, value, lower_is_better(settings.best, stage.objective.lower))
 
 
 def per_class(found: Evaluation, labels: list[str] | None) -> dict[str, Any]:

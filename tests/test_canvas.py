@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ptft import lettering
 from ptft.canvas import png_bytes, tile, write_png
 
 
@@ -58,6 +59,22 @@ def test_captions_stand_below_their_images_and_titles_to_the_left():
     assert titled.shape[1] == plain.shape[1] and titled.shape[2] > plain.shape[2]
     assert titled[:, 8:104, 8:40].min() < 120
     assert titled[:, 108:204, 8:40].min() == 240
+
+
+def test_captions_that_no_font_has_are_told_apart_and_equal_ones_are_not():
+    images = torch.ones(3, 3, 96, 96)
+    below = tile([images], [["\U0001fbf0: 9%", "\U0001fbf1: 9%", "\U0001fbf0: 9%"]])[:, 104:]
+    first, second, third = (below[:, :, 8 + 100 * index :][:, :, :96] for index in range(3))
+    assert torch.equal(first, third) and not torch.equal(first, second)
+
+
+def test_letters_that_the_plain_font_lacks_are_drawn_in_one_that_has_them():
+    from matplotlib.font_manager import findfont
+
+    plain, further = (lettering._letters_of(findfont(name)) for name in ("DejaVu Sans", "STIXGeneral"))
+    letter = min(filter(str.isalnum, further - plain))
+    drawn = [tile([torch.ones(1, 3, 96, 96)], [[text]]) for text in (f"a{letter}b", "a#0b", "a\x00b")]
+    assert not torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
 def test_a_png_file_holds_the_picture(tmp_path):

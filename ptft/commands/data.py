@@ -13,6 +13,7 @@ from torch import Tensor
 from ptft import resolve
 from ptft.canvas import tile, write_png
 from ptft.errors import MachineError, UserError, did_you_mean
+from ptft.lettering import legible
 from ptft.logs import Console
 from ptft.nn.drawing import outlined, overlaid
 from ptft.objective import Example
@@ -25,7 +26,7 @@ IGNORED = 255  # pixels of a mask without a class
 
 
 def main(config: dict[str, Any]) -> None:
-    """Draw the first images of the training split into `output`, and say what there is. Raises UserError, DataError."""
+    """Draw images of the training split into `output`, and say what there is. Raises UserError, DataError."""
     if config["action"] not in ACTIONS:
         raise UserError(f"action={config['action']}: there is no such action{did_you_mean(config['action'], ACTIONS)}")
     trusted = config["trusted_modules"]
@@ -40,7 +41,7 @@ def main(config: dict[str, Any]) -> None:
     dataset.prepare(target=marks[0] if marks else None, report=console.progress)
     transform = resolve.resolve("transform", config["transform"], dataset.facts, trusted)
     rows = dataset.rows("train")
-    examples = [rows[row] for row in range(min(config["rows"], len(rows)))]
+    examples = [rows[row] for row in spread(len(rows), config["rows"], config["seed"])]
     labels = dataset.facts.get("labels") or []
     written = _write(config["output"], preview(examples, transform, config["seed"], labels))
     for note in dataset.notes:
@@ -49,6 +50,12 @@ def main(config: dict[str, Any]) -> None:
     shape = [transform.channels, *transform.size]
     classes = {"classes": labels} if labels else {}
     console.summary({"images": counts, "channels, height, width": shape, **classes, "drawn": written})
+
+
+def spread(total: int, count: int, seed: int) -> list[int]:
+    """So many rows, one from each of as many equal parts of a split: folders come class by class, arrays may in turns."""
+    edges = np.arange(min(count, total) + 1) * total // min(count, total)
+    return np.random.default_rng(seed).integers(edges[:-1], edges[1:]).tolist()
 
 
 def _write(name: str, picture: Tensor) -> Path:
@@ -64,6 +71,7 @@ def preview(examples: list[Example], transform: Any, seed: int, labels: list[str
 
     The views are those of a run's first epoch with this seed. Where there are masks or boxes, they are drawn.
     """
+    labels, _ = legible(labels)
     images = [example["image"] for example in examples]
     numbers = np.array([example["row"] for example in examples])
     draw = Draw(seed, np.zeros_like(numbers), numbers, training=True)

@@ -91,9 +91,10 @@ KINDS = {"number": Number, "category": Category}
 
 @dataclass(frozen=True)
 class Features:
-    """The columns a model reads, in order."""
+    """The columns a model reads, in order. left_out: those that the user named in vain, as they teach nothing."""
 
     columns: tuple[Number | Category, ...]
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def stored(cls, inputs: dict[str, Any]) -> Features:
@@ -101,14 +102,16 @@ class Features:
         try:
             nodes = [dict(node) for node in inputs["columns"]]
             built = [KINDS[node["kind"]](**node) for node in nodes]
+            left_out = tuple(inputs.get("left_out", ()))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError("the checkpoint was not trained on a table: it keeps no columns") from error
-        return cls(tuple(Category(c.name, tuple(c.categories)) if isinstance(c, Category) else c for c in built))
+        columns = tuple(Category(c.name, tuple(c.categories)) if isinstance(c, Category) else c for c in built)
+        return cls(columns, left_out)
 
     @property
     def inputs(self) -> dict[str, Any]:
         """Plain values that `stored` understands."""
-        return {"columns": [asdict(column) for column in self.columns]}
+        return {"columns": [asdict(column) for column in self.columns], "left_out": list(self.left_out)}
 
     @property
     def kinds(self) -> dict[str, str]:

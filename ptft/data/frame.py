@@ -46,10 +46,10 @@ def _pick(values: Any, chosen: Sequence[int]) -> Any:
     return values[list(chosen)] if isinstance(values, np.ndarray) else [values[row] for row in chosen]
 
 
-def column_kinds(paths: Sequence[Path], names: Sequence[str], categorical: Sequence[str] | None) -> dict[str, str]:
-    """Which columns hold numbers and which categories: those named so, or all that are not numbers throughout."""
-    wordy = set(categorical or ())
-    undecided = [] if categorical is not None else list(names)
+def column_kinds(paths: Sequence[Path], names: Sequence[str], categorical: Collection[str]) -> dict[str, str]:
+    """Which columns hold numbers and which categories: those named so, and all that are not numbers throughout."""
+    wordy = set(categorical)
+    undecided = [name for name in names if name not in wordy]
     for path in paths:
         for where, row in rows(path):
             found = {name for name in undecided if not is_number(field(row, where, name))}
@@ -87,8 +87,8 @@ def learn(
     train = frames["train"]
     for name, kind in kinds.items():
         column = KINDS[kind].learn(name, train.cells[name])
-        if column is not None and column.width > len(train) / 2 and name not in categorical:
-            check_strays(frames, name)
+        if column is not None and column.kind == "category" and name not in categorical:
+            check_strays(frames, name, many=column.width > len(train) / 2)
         reason = "is the same in all training rows" if column is None else too_many(column, len(train), name in wanted)
         if reason is None:
             columns.append(column)
@@ -96,7 +96,8 @@ def learn(
             notes.append(f"column '{name}' {reason}: left out")
     if not columns:
         raise DataError(f"no column is left to learn from: {'; '.join(notes) or 'the table has none but dataset.target'}")
-    return Features(tuple(columns)), notes
+    kept = {column.name for column in columns}
+    return Features(tuple(columns), tuple(name for name in kinds if name in wanted and name not in kept)), notes
 
 
 def too_many(column: Number | Category, total: int, wanted: bool) -> str | None:
@@ -111,9 +112,12 @@ def too_many(column: Number | Category, total: int, wanted: bool) -> str | None:
     return None
 
 
-def check_strays(frames: dict[str, Frame], name: str) -> None:
-    """Refuse to take a column of numbers for one of names because a few cells of it are words; DataError with the first."""
+def check_strays(frames: dict[str, Frame], name: str, many: bool) -> None:
+    """Refuse to take a column of numbers for one of words because of a single cell; DataError with its place.
+
+    many: it has as many different cells as numbers have, and several words in it are strays as well.
+    """
     cells = [(cell, where) for frame in frames.values() for cell, where in zip(frame.cells[name], frame.places, strict=True)]
     strays = [(cell, where) for cell, where in cells if not is_number(cell)]
-    if 0 < len(strays) < len(cells) / 2:
+    if 0 < len(strays) < len(cells) / 2 and (many or len(strays) == 1):
         number_cell(*strays[0], name)

@@ -24,6 +24,7 @@ from ptft.data.targets import assigned
 from ptft.errors import DataError, UserError
 
 SPLITS = ("train", "valid", "test")
+LAYOUT = 2  # raise it when what a table is prepared to changes: old folders of the cache are then left alone
 
 
 class TableRows(Rows):
@@ -110,12 +111,12 @@ class Tabular:
         first = self.files["train"][0]
         columns = list(first_row(first))
         for setting, names in (("target", self.target), ("features", self.wanted), ("categorical", self.categorical)):
-            for name in names or ():
+            for name in self.read(names):
                 existing(first, f"dataset.{setting}", name, columns)
                 if names.count(name) > 1:
                     raise UserError(f"dataset.{setting} names '{name}' twice")
-        names = self.wanted or [name for name in columns if name and name not in self.target]
-        names = self.as_stored(names) if self.stored else names
+        others = [name for name in columns if name and name not in self.target]
+        names = self.as_stored() if self.stored else self.wanted or others
         self.check_roles(names)
         for paths in self.files.values():
             present = list(first_row(paths[0]))
@@ -125,10 +126,15 @@ class Tabular:
                     raise DataError(f"{paths[0]}: no column '{name}', which {whose} reads; columns: {', '.join(present)}")
         return names
 
-    def as_stored(self, names: list[str]) -> list[str]:
+    def read(self, names: Sequence[str] | None) -> list[str]:
+        """Columns of a setting without those that the checkpoint was trained with in vain, and does not read."""
+        left_out = self.stored.left_out if self.stored else ()
+        return [name for name in names or () if name not in left_out]
+
+    def as_stored(self) -> list[str]:
         """The checkpoint's columns; UserError where the user names others."""
         known = list(self.stored.kinds)
-        if self.wanted and set(names) != set(known):
+        if self.wanted and set(self.read(self.wanted)) != set(known):
             raise UserError(f"dataset.features: the checkpoint reads {', '.join(known)}; leave dataset.features out")
         return known
 
@@ -138,7 +144,7 @@ class Tabular:
             if name in names:
                 whose = "the features that the checkpoint reads" if self.stored else "dataset.features"
                 raise UserError(f"dataset.target={name} is one of {whose}: a model that sees the answer learns nothing")
-        for name in self.categorical or ():
+        for name in self.read(self.categorical):
             if name not in names:
                 raise UserError(f"dataset.categorical: column '{name}' is not one of the features: {', '.join(names)}")
 
@@ -159,14 +165,14 @@ class Tabular:
         if target == "classes" and labels and labels != self.target:
             raise DataError(f"dataset.target: the checkpoint answers {', '.join(labels)}, in this order")
         stored = self.stored.inputs if self.stored else None
-        settings = repr((self.fingerprint, json.dumps(stored, sort_keys=True), target, labels))
+        settings = repr((LAYOUT, self.fingerprint, json.dumps(stored, sort_keys=True), target, labels))
         key = hashlib.sha256(settings.encode()).hexdigest()[:40]
         self.folder, self.prepared = cached(f"table-{key}", lambda folder: self.build(folder, target, labels), self.notes)
         self.notes += [note for note in self.prepared["notes"] if note not in self.notes]
 
     def build(self, folder: Path, target: str | None, labels: list[str] | None) -> dict[str, Any]:
         """Write the features and answers of all splits; return what is to be known about them."""
-        kinds = self.stored.kinds if self.stored else column_kinds(self.files["train"], self.names, self.categorical)
+        kinds = self.stored.kinds if self.stored else column_kinds(self.files["train"], self.names, self.categorical or ())
         frames = self.split({split: read_frame(paths, kinds, self.target) for split, paths in self.files.items()})
         features, notes = (self.stored, []) if self.stored else self.learn(frames, kinds)
         found = answers(frames, self.target, target, labels)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ptft.lettering import legible, write
+
 GOLDEN = 0.618034  # hues that stay apart however many classes there are
 STRENGTH = 0.5
 SHARP = 320  # pixels of the longer side below which boxes are drawn on an enlarged image
@@ -49,11 +51,12 @@ def outlined(image: Tensor, boxes: Sequence[Sequence[float]], classes: Sequence[
     picture = Image.fromarray((large * 255).round().byte().permute(1, 2, 0).numpy())
     pen = ImageDraw.Draw(picture)
     palette = (colours(max(classes, default=0) + 1) * 255).round().int().tolist()
-    for box, label, name in zip(boxes, classes, names, strict=True):
+    captions, _ = legible(names, numbers=classes)
+    for box, label, caption in zip(boxes, classes, captions, strict=True):
         colour = tuple(palette[label])
         left, top, right, bottom = (side * factor for side in box)
         pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=max(1, factor // 2))
-        pen.text((left + factor, top), name, fill=colour)
+        write(pen, (left + factor, top), caption, colour, picture.width - left - factor)
     return (
         torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
         .view(picture.height, picture.width, 3)

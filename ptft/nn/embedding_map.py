@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ptft.lettering import legible, write
 from ptft.nn.drawing import colours
 
 PERPLEXITY = 30.0
 EXAGGERATION, EXAGGERATED = 12.0, 100
 STEPS = 400
-SIDE, LEGEND, LINE, MARGIN, RADIUS = 560, 140, 18, 16, 3  # pixels
+SIDE, LEGEND, LINE, MARGIN, RADIUS = 560, 180, 18, 16, 3  # pixels
 BISECTIONS = 50
 HUES, LIGHT, DARK = 8, 220, 120  # after so many classes hues come again, in another shade
 
@@ -82,9 +83,9 @@ def scatter(points: Tensor, labels: Tensor, names: Sequence[str]) -> Tensor:
     places = MARGIN + (points - low) / (high - low).clamp(min=1e-12) * (SIDE - 2 * MARGIN)
     for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True):
         pen.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill=palette[label])
-    for line, name in enumerate(names[: (SIDE - MARGIN) // LINE]):
+    for line, name in enumerate(legible(names)[0][: (SIDE - MARGIN) // LINE]):
         y = MARGIN + line * LINE
         pen.ellipse((SIDE, y + RADIUS, SIDE + 2 * RADIUS, y + 3 * RADIUS), fill=palette[line])
-        pen.text((SIDE + 4 * RADIUS, y), name.encode("latin-1", "replace").decode("latin-1"), fill="black")
+        write(pen, (SIDE + 4 * RADIUS, y), name, "black", LEGEND - 4 * RADIUS)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ptft.canvas import tile
 from ptft.metrics import parts
 from ptft.nn.probe import Protocol
 from ptft.nn.quantizer import perplexity, vectors
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 COLLAPSED = 2.0  # a perplexity below this: one code does nearly all the work
-BARS = 96  # height of the histogram in pixels
+BARS, BROAD = 96, 360  # pixels: how high the histogram is, and how broad at least
 
 
 class Codebook(Reconstruction):
@@ -128,9 +130,9 @@ class Codebook(Reconstruction):
         ]
 
     def pictures(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Examples above their reconstructions, and how often each code is used."""
+        """Examples above their reconstructions, and how often they use each code."""
         rows = {"original": batch["inputs"]["values"], "reconstruction": output.target}
-        return self.shown(rows) | {"codes": histogram(self.model.quantizer.used)}
+        return self.shown(rows) | {"codes": chart(torch.bincount(output.prediction.flatten(), minlength=len(self.counts)))}
 
 
 def _check(data_variance: float, decay: float, restart_after: int | None) -> None:
@@ -140,6 +142,13 @@ def _check(data_variance: float, decay: float, restart_after: int | None) -> Non
         raise ValueError(f"decay={decay} is no share below 1")
     if restart_after is not None and restart_after < 1:
         raise ValueError(f"restart_after={restart_after}: give at least one step, or null to leave unused codes alone")
+
+
+def chart(counts: Tensor) -> Tensor:
+    """How often each code [N] is chosen, as bars with what they mean below: uint8 [3, H, W]."""
+    codes, used, share = len(counts), int((counts > 0).sum()), counts.max().item() / max(counts.sum().item(), 1)
+    bars = histogram(counts).repeat_interleave(math.ceil(BROAD / codes), 2)
+    return tile([bars[None]], [[f"{used:,} of {codes:,} codes used, most used first; the highest bar: {share:.1%} of all"]])
 
 
 def histogram(counts: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ptft.canvas import tile, write_png
-from ptft.commands.data import preview
+from ptft.commands.data import preview, spread
 from ptft.data.transforms import Views
 from ptft.randomness import Draw
 
@@ -51,6 +51,12 @@ def test_the_picture_holds_the_images_the_evaluations_view_and_every_view_of_the
     expected = tile([plain, plain, first, second], names, ["original", "evaluation", "view 1", "view 2"])
     assert torch.equal(preview(examples, made, seed=5, labels=["cat", "dog"]), expected)
     assert not torch.equal(preview(examples, made, seed=6, labels=["cat", "dog"]), expected)
+
+
+def test_the_rows_shown_are_spread_over_the_split_by_the_seed():
+    found = spread(80, 8, seed=0)
+    assert [row // 10 for row in found] == list(range(8)) and found == spread(80, 8, seed=0) != spread(80, 8, seed=1)
+    assert spread(3, 8, seed=0) == [0, 1, 2]
 
 
 def test_images_of_other_shapes_are_shown_whole(examples):

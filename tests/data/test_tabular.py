@@ -157,6 +157,12 @@ def test_columns_with_words_and_those_named_so_are_categories(table):
     assert {c["name"]: c["kind"] for c in table().inputs["columns"]}["city"] == "category"
 
 
+def test_naming_some_categories_leaves_words_the_categories_that_they_are(table):
+    dataset = table(features=["age", "city", "sick", "b"], categorical=["b"])
+    kinds = {column["name"]: column["kind"] for column in dataset.inputs["columns"]}
+    assert kinds == {"age": "number", "city": "category", "sick": "category", "b": "category"}
+
+
 def test_gaps_and_strangers_are_noted_and_harmless(table, write):
     valid = [{"age": None, "height": 150, "city": "Lima"}, {"age": 30, "height": "NA", "city": None}]
     dataset = table(changed(3, age=None), valid_path=write("v.csv", valid), test_fraction=0.0)
@@ -250,6 +256,11 @@ def test_wrong_settings_are_answered_in_one_line(settings, said, table):
         (changed(4, sick=None), {"aim": "class", "target": "sick"}, "table.csv:6: column 'sick' is empty"),
         (changed(4, height="tall"), {}, "table.csv:6: column 'height' is 'tall', expected a number"),
         (changed(4, height="tall"), {"categorical": ["city"]}, "table.csv:6: column 'height' is 'tall', expected a number"),
+        (
+            changed(4, a="x"),
+            {"features": ["a", "b"], "categorical": ["b"]},
+            "table.csv:6: column 'a' is 'x', expected a number",
+        ),
         ([row | {"sick": "no"} for row in ROWS], {"aim": "class", "target": "sick"}, "all 60 training rows are 'no'"),
         ([{"x": 1, "y": row["cost"]} for row in ROWS], {"target": "y"}, "no column is left .* column 'x' is the same"),
         ([{"y": row["cost"]} for row in ROWS], {"target": "y"}, "no column is left to learn from"),
@@ -279,6 +290,19 @@ def test_a_checkpoints_column_that_lacks_is_named(table):
         table(features=["age"], inputs=inputs)
     with pytest.raises(UserError, match="dataset.target=age is one of the features that the checkpoint reads"):
         table(features=None, target="age", inputs=inputs)
+
+
+def test_columns_named_in_vain_do_not_keep_a_checkpoint_from_being_read(table):
+    rows = [row | {"planet": "earth", "blank": None} for row in ROWS]
+    named = {"features": ["age", "city", "planet", "blank"], "categorical": ["planet"]}
+    inputs = json.loads(json.dumps(table(rows, **named).inputs))
+    for others in (rows, ROWS, [row | {"planet": index, "blank": 1} for index, row in enumerate(ROWS)]):
+        assert table(others, inputs=inputs, **named).inputs == inputs
+    for features in (["age"], ["age", "city", "height"], ["planet"]):
+        with pytest.raises(UserError, match="the checkpoint reads age, city; leave dataset.features out"):
+            table(rows, inputs=inputs, features=features)
+    with pytest.raises(UserError, match="column 'height' is not one of the features"):
+        table(rows, inputs=inputs, features=None, categorical=["height"])
 
 
 def test_rows_to_predict_on_are_read_by_the_checkpoint_alone(table, write):

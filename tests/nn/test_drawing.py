@@ -1,5 +1,7 @@
 """Boxes and classes over images."""
 
+import itertools
+
 import torch
 
 from ptft.nn.drawing import colours, outlined, overlaid
@@ -29,6 +31,15 @@ def test_boxes_are_drawn_where_they_are_and_small_images_enlarged():
     assert drawn.amin(0).tolist() == [80, 40] and drawn.amax(0).tolist() == [139, 119]
     assert found[:, 100, 80].sum() == 0
     torch.testing.assert_close(found[:, 80, 60], colours(3)[2], atol=1 / 255, rtol=0)
+
+
+def test_captions_of_boxes_tell_classes_apart_in_any_alphabet():
+    def caption(name: str, label: int):
+        return (outlined(torch.zeros(3, 320, 320), [[0.0, 0, 9, 9]], [label], [name]) > 0).any(0)
+
+    unknown, other = "\U0001fbf0", "\U0001fbf1"  # digits that no font here has
+    pictures = [caption("ñandú", 1), caption("nandu", 1), caption(f"{unknown} 0.9", 1), caption(f"{other} 0.9", 2)]
+    assert all(not torch.equal(one, two) for one, two in itertools.combinations(pictures, 2))
 
 
 def test_an_image_without_boxes_stays_as_it_is():

@@ -1,5 +1,7 @@
 """Maps of features: principal components, neighbours, and the picture."""
 
+import itertools
+
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
@@ -64,3 +66,12 @@ def test_the_picture_has_the_colour_of_every_class():
     picture = scatter(principal(features), labels, ["ant", "bee", "cat", "狗"])
     assert picture.dtype == torch.uint8 and picture.shape[0] == 3
     assert len(picture.flatten(1).T.unique(dim=0)) >= 5
+
+
+def test_the_legend_tells_names_apart_that_no_font_has():
+    points, labels = torch.randn(4, 2), torch.arange(4)
+    picture = scatter(points, labels, ["\U0001fbf0", "\U0001fbf1", "łódź", "żółć"])
+    legend = picture[:, :, 572:].amin(0) < 128
+    lines = [legend[top : top + 16] for top in (16, 34, 52, 70)]
+    assert all(line.any() for line in lines)
+    assert all(not torch.equal(one, two) for one, two in itertools.combinations(lines, 2))

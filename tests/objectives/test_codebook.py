@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ptft.models.vqvae import VQVAE
 from ptft.objective import heads
-from ptft.objectives.codebook import Codebook, histogram
+from ptft.objectives.codebook import Codebook, chart, histogram
 
 IMAGE = [1, 8, 8]
 DEFAULTS = {"update": "ema", "commitment": 0.25, "data_variance": 1.0, "decay": 0.9, "eps": 1e-5, "restart_after": 5}
@@ -180,6 +180,13 @@ def test_pictures_show_reconstructions_and_how_codes_are_used(make_codebook, pic
     found = objective.pictures(batch, objective(batch))
     assert set(found) == {"reconstruction", "codes"}
     assert all(picture.dtype == torch.uint8 and len(picture) == 3 for picture in found.values())
+
+
+def test_the_chart_says_how_many_codes_are_used(monkeypatch):
+    said = []
+    monkeypatch.setattr("ptft.objectives.codebook.tile", lambda rows, captions: said.extend(captions[0]))
+    chart(torch.tensor([0, 50, 150, 0]))
+    assert said == ["2 of 4 codes used, most used first; the highest bar: 75.0% of all"]
 
 
 def test_bars_are_as_high_as_the_counts_in_order():
