@@ -216,7 +216,7 @@ class Job:
         sweep.record(folder, overrides, score, None)
         return score[1] if score else None
 
-    def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float] | None:
+    def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float, bool] | None:
         try:
             values = prepare(config, self.root, folder)
         except OmegaConfBaseException as error:

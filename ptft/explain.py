@@ -61,6 +61,7 @@ TEXTS = [
 ]
 NO_GROUP = re.compile(r"(?s)Could not override '([^']+)'\..*(?:Did you mean|No match in the defaults list)")
 SAME_SLOT = {"task": "objective", "objective": "task"}
+OF_A_TASK = "# @package objective"  # without which a file below task/ fills a slot that there is not
 
 
 def explain(error: Exception, command: str) -> str:
@@ -139,6 +140,8 @@ def _by_text(text: str, command: str) -> str:
     if in_file:
         unknown = UNKNOWN_IN_FILE.search(in_file["fault"])
         what = _unknown_key(in_file["key"], command) if unknown else _wrong_value(in_file["key"], in_file["fault"])
+        if in_file["file"].startswith("task/") and in_file["key"] == "task":
+            what = f"begin the file with '{OF_A_TASK}'; without it {what.partition(';')[0]}"
         return f"{in_file['file']}.yaml: {what}"
     return " ".join(text.split())
 

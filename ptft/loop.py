@@ -7,7 +7,7 @@ until the last step: evaluate if due -> save if due -> set the rate -> micro-bat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptft.errors import Diverged, Stopped
+from ptft.errors import Diverged, Stopped, nearest
 from ptft.machine import autocast
 from ptft.metrics import lower_is_better
-from ptft.objective import Batch, Objective
+from ptft.objective import Batch, Objective, checked, checked_means, compared
 from ptft.randomness import key
 
 BAD_STEPS_ALLOWED = 3
@@ -94,7 +94,7 @@ def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[
     for batch in training.objective.together(batches):
         batch = move(batch, device)
         with autocast(device, settings.precision):
-            output = forward(batch)
+            output = checked(training.objective, forward(batch))
         loss = training.scaler.scale(output.loss) if training.scaler else output.loss
         loss.backward()
         losses.append(output.loss.detach())
@@ -176,12 +176,25 @@ def _evaluate_if_due(training, valid, run, settings) -> bool:
     except _StopRequested:
         return False
     progress.evaluated = progress.step
-    value = scores.get(settings.best, math.nan)
-    ties = not training.objective.loss_ranks and value == progress.best
-    better = math.isfinite(value) and (progress.best is None or ties or is_better(settings.best, value, progress.best))
-    progress.best = value if better else progress.best
+    if settings.best not in scores and not progress.waited:
+        run.note(_no_score(settings.best, scores))
+    objective, value = training.objective, scores.get(settings.best, math.nan)
+    loss = scores.get("loss", math.inf)
+    ties = value == progress.best and (loss < progress.best_loss or not objective.loss_ranks)
+    better = math.isfinite(value) and (
+        progress.best is None or ties or is_better(settings.best, value, progress.best, objective.lower)
+    )
+    if better:
+        progress.best, progress.best_loss = value, loss
     progress.waited = 0 if better else progress.waited + 1
     return better
+
+
+def _no_score(score: str, scores: dict[str, float]) -> str:
+    """What is said where the score that chooses is none of those there are."""
+    near = nearest(score, scores)
+    said = f"the evaluation gives no '{score}' to choose the best weights by, only {', '.join(sorted(scores))}"
+    return f"{said}{f' (did you mean {near}?)' if near else ''}; those of the last step are kept"
 
 
 def _evaluate_all(training, valid, run, settings) -> dict[str, float]:
@@ -219,10 +232,10 @@ def evaluate(
             raise _StopRequested
         batch = move(batch, device)
         with autocast(device, settings.precision):
-            output = objective(batch)
-        _add(sums, {"loss": (output.loss, output.count), **output.means})
+            output = checked(objective, objective(batch))
+        _add(sums, {"loss": (output.loss, output.count), **checked_means(objective, output)})
         for metric in metrics.values():
-            metric.update(output.prediction, output.target)
+            metric.update(*compared(objective, output))
         if index == 0 and settings.samples:
             samples, pictures = objective.samples(batch, output)[: settings.samples], objective.pictures(batch, output)
     means = {name: total / count if count else math.nan for name, (total, count) in sums.items()}
@@ -286,9 +299,9 @@ def _log(training, run, norm: float) -> None:
     progress.loss = progress.count = 0.0
 
 
-def is_better(score: str, value: float, than: float) -> bool:
-    """Whether `value` of `score` beats another."""
-    return value < than if lower_is_better(score) else value > than
+def is_better(score: str, value: float, than: float, lower: Collection[str] = ()) -> bool:
+    """Whether `value` of `score` beats another. lower: the objective's own scores that are better when lower."""
+    return value < than if lower_is_better(score, lower) else value > than
 
 
 def due(every: int | None, step: int, last: int) -> bool:

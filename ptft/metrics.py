@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,9 +19,9 @@ ECE_BINS = 15
 TOP = 5  # classes that are tried at once
 
 
-def lower_is_better(name: str) -> bool:
-    """Whether the best value of score `name`, maybe under a split as in valid/loss, is the lowest one."""
-    return name.rpartition("/")[2] in LOWER_IS_BETTER
+def lower_is_better(name: str, lower: Collection[str] = ()) -> bool:
+    """Whether the best value of score `name`, maybe under a split as in valid/loss, is the lowest. lower: further ones."""
+    return name.rpartition("/")[2] in {*LOWER_IS_BETTER, *lower}
 
 
 def classification(num_classes: int) -> dict[str, Metric]:
@@ -168,17 +169,23 @@ def _average_precision(num_classes: int) -> Metric:
 
 
 def segmentation(num_classes: int, ignored: int) -> dict[str, Any]:
-    """Metrics of a class for each pixel, updated with scores [B, classes, H, W] and classes [B, H, W], of which
-    those that are `ignored` do not count.
+    """Metrics of a class for each pixel, updated with found and true classes [H, W] of images of any sizes.
 
-    All come from one confusion matrix over the data. Means are over the classes that occur as prediction or target;
-    absent_classes says how many do not. iou and class_accuracy are per class, not a number for those that are absent.
+    Pixels whose true class is `ignored` do not count. All come from one confusion matrix over the data. Means are over the
+    classes that occur as prediction or target; absent_classes says how many do not. iou and class_accuracy are per class,
+    not a number for those that are absent.
     """
     from torchmetrics.classification import MulticlassConfusionMatrix
 
-    matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignored, validate_args=False)
+    class PixelMatrix(MulticlassConfusionMatrix):
+        """A confusion matrix of the pixels of one image after the other."""
+
+        def update(self, prediction: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+            for found, true in zip(prediction, target, strict=True):
+                super().update(found[None], true[None])
+
     return parts(
-        matrix,
+        PixelMatrix(num_classes, ignore_index=ignored, validate_args=False),
         confusion_matrix=lambda counts: counts,
         miou=lambda counts: _iou(counts).nanmean(),
         fwiou=lambda counts: (_iou(counts).nan_to_num() * counts.sum(1)).sum() / counts.sum(),
@@ -198,15 +205,16 @@ def _iou(counts: Tensor) -> Tensor:
 def detection(num_classes: int) -> dict[str, Any]:
     """Metrics of boxes as COCO defines them, updated with lists of {boxes, scores, labels} and {boxes, labels}.
 
+    Of what is found in a true box with iscrowd=1, nothing counts. area: of the things in true boxes, 0 or none: of the boxes.
     map: average precision over IoU .5 to .95; map_50, map_75: at one IoU; mar_1, mar_10, mar_100: recall of
     at most so many boxes an image.
-    map_small, map_medium, map_large: of boxes below 32 x 32 pixels, below 96 x 96, and of others, as the model sees them.
+    map_small, map_medium, map_large: of areas up to 32 x 32 pixels, up to 96 x 96, and of others.
     A class that has no true box does not count, and is not a number in the table map_per_class.
     """
     from torchmetrics.detection import MeanAveragePrecision
 
-    # as numbers of double precision: recalls such as 1/5 otherwise miss their threshold by rounding
-    overlaps, recalls = [index / 20 for index in range(10, 20)], [index / 100 for index in range(101)]
+    # pycocotools' own, to the last bit: recalls such as 1/5 otherwise meet other thresholds
+    overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0, 1, 101).tolist()
     precision = MeanAveragePrecision(iou_thresholds=overlaps, rec_thresholds=recalls, class_metrics=True)
     precision.warn_on_many_detections = False
 

@@ -77,9 +77,3 @@ class Draw:
     def integers(self, purpose: str, high: int, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Uniform integers in [0, high) as int64 [B, *shape]."""
         return (self.uniform(purpose, shape) * high).astype(np.int64)
-
-    def generators(self, purpose: str) -> list:
-        """One seeded torch.Generator per sample, for transforms that take a generator."""
-        import torch
-
-        return [torch.Generator().manual_seed(int(word >> np.uint64(1))) for word in self.words(purpose)]

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
+from traceback import extract_tb
 from typing import Any
 
 from ptft.annotations import fault, fit
@@ -117,10 +118,13 @@ def _allowed(kind: str, module: str, name: str, trusted: Iterable[str]) -> bool:
 def _load(kind: str, name: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and module.startswith(error.name):
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name):
             raise UserError(f"{kind}._target_={name}: there is no module '{error.name}'") from error
-        raise
+        *_, last = (frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith("<"))
+        raise UserError(f"{kind}._target_={name}: {last.filename}:{last.lineno}: {error}") from error
+    except SyntaxError as error:
+        raise UserError(f"{kind}._target_={name}: {error.filename}:{error.lineno}: {error.msg}") from error
 
 
 def _is_the_class(kind: str, found: Any, name: str, trusted: Iterable[str]) -> bool:

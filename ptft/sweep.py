@@ -39,14 +39,27 @@ class Setting:
         return min(self.jobs, key=lambda job: self.sign * job["value"])
 
 
-def record(folder: Path, overrides: list[str], score: tuple[str, float] | None, error: str | None) -> None:
-    """Write the outcome of a job: score is its name and value, or None; error says why the job failed."""
-    name, value = score or (None, None)
-    result = {"status": "failed" if error else "ok", "score": name, "value": value, "overrides": overrides, "error": error}
+def record(folder: Path, overrides: list[str], score: tuple | None, error: str | None) -> None:
+    """Write the outcome of a job; error says why it failed.
+
+    score: its name, its value and whether lower is better (left out: by its name), or None.
+    """
+    name, value, *lower = score or (None, None)
+    result = {"status": "failed" if error else "ok", "score": name, "value": value, "lower": _is_lower(name, *lower)}
+    result.update(overrides=overrides, error=error)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "result.json.part"
     temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     temporary.replace(folder / "result.json")
+
+
+def _is_lower(name: str | None, said: bool | None = None) -> bool | None:
+    """Whether a low score is a good one; None where there is no score."""
+    if name is None or said is not None:
+        return said
+    from ptft.metrics import lower_is_better
+
+    return lower_is_better(name)
 
 
 def tidy(folder: Path) -> None:
@@ -84,12 +97,10 @@ def _read(folder: Path) -> list[dict[str, Any]]:
 
 def rank(jobs: list[dict[str, Any]]) -> list[Setting]:
     """The settings a sweep compared, best mean score first; jobs without a score are left out."""
-    from ptft.metrics import lower_is_better
-
     scored = [job for job in jobs if job["value"] is not None and math.isfinite(job["value"])]
     if not scored:
         return []
-    sign = 1 if lower_is_better(scored[0]["score"]) else -1
+    sign = 1 if scored[0]["lower"] else -1
     swept = _swept(jobs)
     settings: dict[tuple[str, ...], Setting] = {}
     for job in scored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class Progress:
     evaluated: int = 0  # the step of the last evaluation
     saved: int = 0  # the step of the last checkpoint
     best: float | None = None
+    best_loss: float = math.inf  # of the weights that are the best so far
     waited: int = 0  # evaluations since the best one
     bad: int = 0  # steps in a row that were not finite
     loss: float = 0.0  # summed since the last log line, and

@@ -199,6 +199,15 @@ def test_a_mistake_in_an_own_file_is_answered_in_one_line(text, answer, own, com
     assert not composed
 
 
+def test_a_task_without_its_package_is_told_how_to_begin(own, capsys):
+    (own / "task").mkdir(exist_ok=True)
+    (own / "task" / "mine.yaml").write_text("# Mine\n_target_: ptft.tasks.classify.Classify\n")
+    words = f"finetune --config-dir {own} ckpt=null model=transformer task=mine run=out"
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "task/mine.yaml: begin the file with '# @package objective'" in said
+
+
 def test_an_experiment_without_its_package_is_told_how_to_begin(own, capsys):
     (own / "experiment" / "mine.yaml").write_text("defaults: [override model: gpt]\n")
     assert main(["pretrain", "--config-dir", "my", "experiment=mine"]) == 2

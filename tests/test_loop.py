@@ -176,6 +176,65 @@ def test_another_score_can_choose_and_one_that_does_not_exist_is_refused_before_
     assert not (tmp_path / "no" / "metrics.jsonl").exists()
 
 
+def test_of_weights_with_the_same_score_those_with_the_lower_loss_are_the_best(train, data, tmp_path):
+    words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=4", "trainer.eval_every=1", "schedule=constant"
+    run = train(tmp_path / "run", *words, "optimizer.lr=1e-6")
+    measured = rows(run, "valid")
+    assert len({row["accuracy"] for row in measured}) == 1
+    lowest = min(measured, key=lambda row: row["loss"])
+    assert lowest["step"] > 1
+    assert locate(f"{run}/best").name == f"step-{lowest['step']:010d}"
+
+
+OWN_SCORE = """
+from typing import Any
+
+import torch
+
+from ptft.tasks.classify import Classify
+
+
+class OffBy(Classify):
+    score = "{score}"
+    lower = ("off_by",)
+
+    def __init__(self, model: torch.nn.Module, tokenizer: Any, num_classes: int, labels: list[str]):
+        super().__init__(model, num_classes, labels, "mean", 0.0, 0.0, 0.0, 0.0, None, tokenizer)
+        self.seen = 0
+
+    def scores(self, means):
+        self.seen += 1
+        return {{"off_by": float(self.seen)}}
+"""
+
+
+@pytest.fixture
+def own_score(train, data, tmp_path, monkeypatch):
+    """Train with a task of the user's own whose score off_by grows with each evaluation; its `score` is named."""
+
+    def run(name: str):
+        (tmp_path / f"task_of_{name}.py").write_text(OWN_SCORE.format(score=name))
+        monkeypatch.syspath_prepend(tmp_path)
+        words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=3", "trainer.eval_every=1"
+        task = {"_target_": f"task_of_{name}.OffBy"}
+        return train(tmp_path / "run", *words, objective=task, trusted_modules=[f"task_of_{name}"])
+
+    return run
+
+
+def test_a_score_that_the_task_calls_lower_keeps_the_checkpoint_where_it_is_lowest(own_score):
+    run = own_score("off_by")
+    assert [row["off_by"] for row in rows(run, "valid")] == [1, 2, 3]
+    assert locate(f"{run}/best").name == "step-0000000001"
+
+
+def test_a_score_that_no_evaluation_gives_is_said_with_those_there_are(own_score):
+    card = (own_score("of_by") / "README.md").read_text()
+    assert card.count("the evaluation gives no 'of_by' to choose the best weights by, only accuracy, ") == 1
+    assert "(did you mean off_by?); those of the last step are kept" in card
+    assert "No split chose the weights: they are those of the last step" in card
+
+
 def test_test_is_scored_once_at_the_end_and_scores_have_the_fields_names(train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=4", "trainer.eval_every=1"
     run = train(tmp_path / "run", *words)

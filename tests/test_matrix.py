@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,10 +24,17 @@ from ptft.locate import read_yaml
 from ptft.objective import lacking, learned
 from ptft.records import metrics, read_json
 
+ROOT = Path(__file__).parent.parent
 OPTIONS = groups([config_dir()])
 SMALL = {"dim": 16, "layers": 2, "heads": 2, "hidden": 32, "max_length": 512}
 OWN = {"text", "labelled_text", "parallel_text", "table"}  # made in `files`
 OWN |= {"image_folder", "image_arrays", "idx_images", "image_triplets"}
+# whose files stand in tests of their own, named here
+ELSEWHERE = {
+    "analogies": "tests/commands/test_word_vectors.py",
+    "choices": "tests/commands/test_choice.py",
+    "srl": "tests/data/test_propositions.py",
+}
 FEW = {"sample:nuclei", "sample:blood_cells"}  # samples of a few images
 LIGHT = {"ResNet": "resnet_small", "VAE": "vae", "ViT": "vit"}  # options of their classes that train in a moment
 HEAVY = {"densenet121", "googlenet", "inception_v3", "vgg11"}
@@ -226,6 +234,16 @@ def test_whatever_does_not_fit_is_refused_by_name_before_anything_is_read(aim, c
 @pytest.mark.parametrize("aim", AIMS, ids=name_of)
 def test_every_objective_and_task_has_a_dataset_and_a_model_that_fit(aim):
     assert any(fits(aim, dataset, model) for dataset in DATASETS for model in MODELS)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_is_in_the_matrix_or_has_tests_of_its_own(name):
+    if "download" in node("dataset", name) or (ROOT / ELSEWHERE.get(name, "none")).exists():
+        return
+    assert DATASETS[name] in {DATASETS[source] for source in sources()}, (
+        f"dataset={name} asks for files: add its name to OWN and small files of its kind to files() and filled(), "
+        f"all three in {Path(__file__).name}"
+    )
 
 
 GROUPS = ("schedule", "optimizer", "tuning", "tokenizer")

@@ -231,3 +231,10 @@ def test_scores_that_share_a_metric_see_each_batch_once():
     assert len({id(metric.metric) for metric in found.values()}) == 1
     assert len(found["map"].metric.groundtruth_box) == 1
     assert found["map"].compute() == 1
+
+
+def test_thresholds_of_detection_are_those_of_pycocotools_to_the_last_bit():
+    from pycocotools.cocoeval import Params
+
+    metric, expected = metrics.detection(3)["map"].metric, Params(iouType="bbox")
+    assert metric.iou_thresholds == expected.iouThrs.tolist() and metric.rec_thresholds == expected.recThrs.tolist()

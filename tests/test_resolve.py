@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 
@@ -10,7 +11,7 @@ import torch
 
 from ptft.errors import UserError
 from ptft.models.gpt import GPT
-from ptft.resolve import check, find, resolve
+from ptft.resolve import BASES, HOMES, check, find, resolve
 
 NODE = {"_target_": "ptft.models.gpt.GPT"}
 
@@ -136,6 +137,32 @@ def test_trust_covers_the_package_not_what_begins_like_it(tmp_path, monkeypatch)
 def test_a_missing_module_is_named():
     with pytest.raises(UserError, match="there is no module 'ptft.models.nothing'"):
         find("model", {"_target_": "ptft.models.nothing.Net"})
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("\n\nclass Net(:\n", r"broken\.py:3: invalid syntax"),
+        ("import json\nfrom json import dumpz\n", r"broken\.py:2: cannot import name 'dumpz' from 'json'"),
+        ("import json\nimport jsonn\n", r"broken\.py:2: No module named 'jsonn'"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_line_that_says_where(source, said, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=rf"^model\._target_=broken\.Net: \S*{said}.*$"):
+        find("model", {"_target_": "broken.Net"}, trusted=["broken"])
+
+
+@pytest.mark.parametrize("kind", ["schedule", "optimizer", "tuning"])
+def test_a_new_file_beside_those_of_a_kind_is_found(kind, monkeypatch):
+    home, _, name = BASES[kind].rpartition(".")
+    base = getattr(importlib.import_module(home), name)
+    module = types.ModuleType(f"{HOMES[kind][0]}.new")
+    module.New = type("New", (base,), {"__module__": module.__name__})
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert find(kind, {"_target_": f"{module.__name__}.New"}) is module.New
+    assert importlib.import_module(HOMES[kind][0]).__path__  # a folder, for files
 
 
 def test_an_optimizer_of_torch_takes_its_own_settings():

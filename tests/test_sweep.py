@@ -168,13 +168,26 @@ def test_each_job_gets_what_follows_from_its_own_start(jobs):
 
 
 def job(number: int, score: str, value: float | None, *overrides: str) -> dict:
-    return {"number": str(number), "score": score, "value": value, "overrides": list(overrides), "status": "ok"}
+    found = {"number": str(number), "score": score, "value": value, "lower": score == "loss", "status": "ok"}
+    return found | {"overrides": list(overrides)}
 
 
 @pytest.mark.parametrize(("score", "best"), [("loss", 1.0), ("perplexity", 1.0), ("mse", 1.0), ("accuracy", 2.0), ("r2", 2.0)])
-def test_whether_high_or_low_is_better_depends_on_the_score(score, best):
-    ranked = rank([job(0, score, 1.0, "model=a"), job(1, score, 2.0, "model=b")])
-    assert ranked[0].mean == best
+def test_whether_high_or_low_is_better_depends_on_the_score(score, best, tmp_path):
+    assert best_of(tmp_path, (score, 1.0), (score, 2.0)) == best
+
+
+@pytest.mark.parametrize(("lower", "best"), [(True, 1.0), (False, 2.0)])
+def test_a_score_of_ones_own_is_ranked_as_its_objective_says(lower, best, tmp_path):
+    assert best_of(tmp_path, ("off_by", 1.0, lower), ("off_by", 2.0, lower)) == best
+
+
+def best_of(folder: Path, *scores: tuple) -> float:
+    """The value that the table of a sweep puts first."""
+    for number, score in enumerate(scores):
+        record(folder / str(number), [f"model={number}"], score, None)
+    assert summarise(folder, "pretrain", []) == 0
+    return float(table(folder)[0][scores[0][0]])
 
 
 def test_jobs_without_a_finite_score_are_left_out_of_the_ranking():

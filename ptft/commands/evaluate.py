@@ -20,6 +20,7 @@ from ptft.locate import locate, saved_config
 from ptft.logs import Console
 from ptft.loop import evaluate
 from ptft.machine import autocast
+from ptft.metrics import lower_is_better
 from ptft.nn.language import NextToken
 from ptft.nn.likelihood import choose
 from ptft.outcome import per_class
@@ -27,21 +28,22 @@ from ptft.protocols import PROTOCOLS
 
 SPLITS = ("train", "valid", "test")
 # the settings of a dataset that is not split
-WHOLE = {"valid_path": None, "test_path": None, "valid_fraction": 0.0, "test_fraction": 0.0}
+UNSHARED = {"valid_fraction": 0.0, "test_fraction": 0.0}
+WHOLE = {"valid_path": None, "test_path": None, **UNSHARED}
 MAPPED = 1000  # points of the map of features
 
 
-def main(config: dict) -> tuple[str, float] | None:
+def main(config: dict) -> tuple[str, float, bool] | None:
     """Print the scores, and leave them in scores.json of `run` where one is given; returns the objective's own score."""
     console = Console(0)
     if config["protocol"]:
         config = _with_protocol(config)
     whole_file = _is_of_one_file(config)
-    if whole_file:
-        dataset = config["dataset"]
-        config = {**config, "dataset": {**dataset, **{name: WHOLE[name] for name in WHOLE if name in dataset}}}
-    stage = build.stage(config, report=console.progress)
     whole = bool(config["protocol"]) and PROTOCOLS[config["protocol"]].whole
+    unsplit = WHOLE if whole_file else UNSHARED if whole else {}
+    dataset = config["dataset"]
+    config = {**config, "dataset": {**dataset, **{name: unsplit[name] for name in unsplit if name in dataset}}}
+    stage = build.stage(config, report=console.progress)
     # a folder may still bring splits of its own
     split = "train" if whole_file and stage.dataset.rows("test") is None else config["split"]
     if not whole and stage.dataset.rows(split) is None:
@@ -55,7 +57,7 @@ def main(config: dict) -> tuple[str, float] | None:
     if config["run"]:
         _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config["protocol"]))
     score = stage.objective.score
-    return (score, scores[score]) if score in scores else None
+    return (score, scores[score], lower_is_better(score, stage.objective.lower)) if score in scores else None
 
 
 def _is_of_one_file(config: dict) -> bool:

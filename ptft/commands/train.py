@@ -17,7 +17,7 @@ from ptft.run import Run
 from ptft.training import Training
 
 
-def main(config: dict, console: Console | None = None) -> tuple[str, float] | None:
+def main(config: dict, console: Console | None = None) -> tuple[str, float, bool] | None:
     """Train as `config` says; returns the name and value of the score that sweeps rank by, where a split gave one.
 
     Raises every UserError there is: nothing is built before the configuration is checked and the folder is ours.

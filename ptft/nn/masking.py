@@ -105,8 +105,9 @@ class MaskedToken(Objective):
     def __init__(self, model: nn.Module, tokenizer: Any):
         super().__init__(model)
         self.tokenizer = tokenizer
-        self.dense = nn.Linear(model.dim, model.dim)
-        self.norm = nn.LayerNorm(model.dim, eps=getattr(model, "eps", 1e-12))
+        width = model.token_embedding.weight.size(1)  # of what the logits are products with
+        self.dense = nn.Linear(model.dim, width)
+        self.norm = nn.LayerNorm(width, eps=getattr(model, "eps", 1e-12))
         self.bias = nn.Parameter(torch.zeros(tokenizer.vocab_size))
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)

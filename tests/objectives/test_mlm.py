@@ -216,3 +216,23 @@ def test_shares_out_of_range_are_refused_by_name(make_mlm, wrong):
 def test_a_text_that_leaves_no_room_for_its_frame_is_refused(make_mlm, draw):
     with pytest.raises(ValueError, match="127 tokens .* do not fit model.max_length=128"):
         make_mlm().collate([{"tokens": np.arange(6, 133)}], draw(1))
+
+
+@pytest.mark.parametrize("width", [8, 64])
+def test_a_token_embedding_narrower_or_wider_than_the_features_is_met_at_its_own_width(width, make_mlm, texts, draw):
+    class Bag(torch.nn.Module):
+        traits, dim, max_length = frozenset({"text", "bidirectional"}), 16, 128
+
+        def __init__(self, vocab_size):
+            super().__init__()
+            self.token_embedding, self.wider = torch.nn.Embedding(vocab_size, width), torch.nn.Linear(width, self.dim)
+
+        def forward(self, tokens, mask):
+            return self.wider(self.token_embedding(tokens))
+
+    mlm = make_mlm()
+    mlm = make_mlm(Bag(mlm.tokenizer.vocab_size))
+    output = mlm(mlm.collate(texts(4), draw(4)))
+    output.loss.backward()
+    assert mlm.dense.weight.shape == (width, 16) and mlm.norm.weight.shape == (width,)
+    assert mlm.model.token_embedding.weight.grad.isfinite().all()

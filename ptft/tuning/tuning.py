@@ -7,14 +7,11 @@ n + 1 for the objective's heads, which always train. What lies in no block, such
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from ptft.duration import duration
-from ptft.errors import CheckpointError, UserError, did_you_mean
-from ptft.nn import lora
+from ptft.errors import CheckpointError, UserError
 from ptft.objective import Objective
 
 
@@ -50,7 +47,8 @@ def _always_trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for name, parameter in model.named_parameters() if name.startswith(names)]
 
 
-def _free(model: nn.Module) -> None:
+def free_own(model: nn.Module) -> None:
+    """Let those train that a model names as its users' own."""
     for parameter in _always_trained(model):
         parameter.requires_grad_(True)
 
@@ -141,131 +139,3 @@ class Tuning:
 
 def _shapes(tensors: Mapping[str, Tensor]) -> set[tuple]:
     return {(name, value.shape) for name, value in tensors.items()}
-
-
-class Full(Tuning):
-    """All weights train.
-
-    layer_decay: each level trains at this share of the rate of the one above it, heads at the full rate (Clark et al.
-    2020, ELECTRA; .65 with 12 layers leaves .0037 for the embeddings). None: one rate. Raises ValueError.
-    """
-
-    def __init__(self, layer_decay: float | None):
-        if layer_decay is not None and not 0 < layer_decay <= 1:
-            raise ValueError(f"layer_decay={layer_decay}: give a share in (0, 1], such as 0.65, or null for one rate")
-        self.layer_decay = layer_decay
-
-    def rate(self, below: int) -> float:
-        return 1.0 if self.layer_decay is None else self.layer_decay**below
-
-
-class Frozen(Tuning):
-    """Part of the model is frozen: no gradient, evaluation mode, not in the optimizer.
-
-    blocks: "all", or how many layers from the bottom, the embeddings always with them; negative leaves that many at the
-    top free; 0 freezes by name only. names: patterns (`*` matches anything) over names in the model's state.
-    """
-
-    def __init__(self, blocks: int | str, names: list[str]):
-        if blocks != "all" and (isinstance(blocks, bool) or not isinstance(blocks, int)):
-            raise ValueError(f"blocks={blocks}: give all or a number of layers")
-        self.blocks, self.names = blocks, names
-
-    def apply(self, objective: Objective) -> None:
-        """Freeze; raises UserError where the model has too few layers or no parameter of a name."""
-        lowest = self._lowest(len(objective.model.blocks) - 1)
-        patterns = self._checked_names([name for name, _ in objective.model.named_parameters()])
-        depth = depths(objective)
-        for name, parameter in objective.model.named_parameters():
-            if depth[f"model.{name}"] <= lowest or any(fnmatchcase(name, pattern) for pattern in patterns):
-                parameter.requires_grad_(False)
-
-        if self.blocks == "all" and not patterns:
-            _free(objective.model)
-
-    def _lowest(self, layers: int) -> int:
-        """The depth up to which all is frozen; -1 for nothing."""
-        if self.blocks == "all":
-            return layers
-        if abs(self.blocks) > layers:
-            raise UserError(f"tuning.blocks={self.blocks}: the model has {layers} layers")
-        return self.blocks or -1 if self.blocks >= 0 else layers + self.blocks
-
-    def _checked_names(self, known: list[str]) -> list[str]:
-        for pattern in self.names:
-            if not any(fnmatchcase(name, pattern) for name in known):
-                raise UserError(f"tuning.names={pattern}: no parameter of that name{did_you_mean(pattern, known)}")
-        return self.names
-
-
-class Gradual(Tuning):
-    """Unfreezes from the top: heads first, one more level each `every` (ULMFiT, Howard & Ruder 2018, §3.3).
-
-    ratio: each level trains that much slower than the one above it (§3.2: 2.6). What is still frozen has no gradient,
-    so the optimizer neither moves nor decays it. steps, steps_per_epoch: facts about the run. Raises ValueError.
-    """
-
-    def __init__(self, steps: int, steps_per_epoch: float, every: int | float | str, ratio: float):
-        if ratio < 1:
-            raise ValueError(f"ratio={ratio}: give at least 1, such as 2.6")
-        self.steps, self.every, self.ratio = steps, duration(every, steps, steps_per_epoch, "every"), ratio
-        if not self.every:
-            raise ValueError(f'every={every}: give at least one step, such as "1 epoch"')
-
-    def apply(self, objective: Objective) -> None:
-        """Freeze all but the top."""
-        self.objective, self.parameters = objective, super().trained(objective)
-        depth = depths(objective)
-        levels = {level: [] for level in sorted({depth[name] for name in self.parameters}, reverse=True)}
-        for name, parameter in self.parameters.items():
-            levels[depth[name]].append(parameter)
-        self.levels, self.open = list(levels.values()), 0
-        self.advance(0.0)
-
-    def trained(self, objective: Objective) -> dict[str, nn.Parameter]:
-        return self.parameters
-
-    def rate(self, below: int) -> float:
-        return self.ratio**-below
-
-    def advance(self, progress: float) -> None:
-        count = min(len(self.levels), 1 + int(progress * self.steps / self.every + 1e-6))
-        if count == self.open:
-            return
-        self.open = count
-        for index, level in enumerate(self.levels):
-            for parameter in level:
-                parameter.requires_grad_(index < count)
-                parameter.grad = parameter.grad if index < count else None
-        if self.objective.training:
-            self.train_mode(self.objective)
-
-
-class LoRA(Tuning):
-    """Low-rank factors train beside the frozen weights of the model; heads train as always.
-
-    rank, alpha: the update is alpha / rank * up @ down. targets: patterns over layer names in the model, `*` for all of
-    its linear, convolutional and LSTM layers. seed: a fact about the run, from which the factors start. Raises ValueError.
-    """
-
-    def __init__(self, seed: int, rank: int, alpha: float, targets: list[str]):
-        if rank < 1:
-            raise ValueError(f"rank={rank}: give at least 1, such as 8")
-        self.seed, self.rank, self.alpha, self.targets = seed, rank, alpha, targets
-
-    def apply(self, objective: Objective) -> None:
-        """Freeze and inject; raises UserError where no layer has such a name."""
-        model = objective.model.requires_grad_(False)
-        if not lora.inject(model, self.targets, self.rank, self.alpha, self.seed):
-            layers = [name for name, layer in model.named_modules() if isinstance(layer, lora.LAYERS)]
-            wrong = ",".join(self.targets)
-            if not layers:
-                raise UserError(f"tuning=lora: {type(model).__name__} has no linear, convolutional or LSTM layer to adapt")
-            raise UserError(f"tuning.targets=[{wrong}]: no layer of that name{did_you_mean(wrong, layers)}")
-        _free(model)
-
-    def plain_state(self, objective: Objective) -> dict[str, Tensor]:
-        return lora.merged_state(objective.model)
-
-    def raw_state(self, objective: Objective) -> dict[str, Tensor]:
-        return lora.raw_state(objective.model)
