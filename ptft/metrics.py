@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from ptft.lean import import_torchmetrics
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def classification(num_classes: int) -> dict[str, Metric]:
     expected calibration error over 15 bins (1706.04599). mcc: Matthews' correlation. top_5_accuracy: of more than five
     classes only.
     """
+    import_torchmetrics()
     from torchmetrics.classification import (
         MulticlassAccuracy,
         MulticlassCalibrationError,
@@ -61,6 +64,7 @@ def classification(num_classes: int) -> dict[str, Metric]:
 
 
 def _balanced_accuracy(num_classes: int) -> Metric:
+    import_torchmetrics()
     from torchmetrics.classification import MulticlassConfusionMatrix
 
     class BalancedAccuracy(MulticlassConfusionMatrix):
@@ -74,6 +78,7 @@ def _balanced_accuracy(num_classes: int) -> Metric:
 
 
 def _matthews(num_classes: int) -> Metric:
+    import_torchmetrics()
     from torchmetrics.classification import MulticlassConfusionMatrix
 
     class Matthews(MulticlassConfusionMatrix):
@@ -91,6 +96,7 @@ def _matthews(num_classes: int) -> Metric:
 
 def regression() -> dict[str, Metric]:
     """Metrics of one predicted number, updated with predictions [B] and targets [B]. r2: not a number for a single row."""
+    import_torchmetrics()
     from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
     return {
@@ -102,6 +108,7 @@ def regression() -> dict[str, Metric]:
 
 
 def _r2() -> Metric:
+    import_torchmetrics()
     from torchmetrics import R2Score
 
     class R2(R2Score):
@@ -115,6 +122,7 @@ def _r2() -> Metric:
 
 def likeness() -> dict[str, Metric]:
     """Rank correlation (Spearman's) and linear correlation (Pearson's) of numbers [B] with numbers [B]."""
+    import_torchmetrics()
     from torchmetrics import SpearmanCorrCoef
 
     with warnings.catch_warnings():
@@ -124,6 +132,7 @@ def likeness() -> dict[str, Metric]:
 
 def correlation() -> Metric:
     """Pearson's correlation of numbers [B] with numbers [B]."""
+    import_torchmetrics()
     from torchmetrics import PearsonCorrCoef
 
     return PearsonCorrCoef()
@@ -135,6 +144,7 @@ def multilabel(num_classes: int, threshold: float) -> dict[str, Metric]:
     map: the average precision of each class, averaged over the classes that occur (tables: average_precision). f1: of the
     labels whose probability reaches the threshold. hamming_loss: the share of all yes-or-no answers that are wrong.
     """
+    import_torchmetrics()
     from torchmetrics.classification import MultilabelF1Score, MultilabelHammingDistance
 
     counted = {"num_labels": num_classes, "threshold": threshold, "validate_args": False}
@@ -148,6 +158,7 @@ def multilabel(num_classes: int, threshold: float) -> dict[str, Metric]:
 
 
 def _average_precision(num_classes: int) -> Metric:
+    import_torchmetrics()
     from torchmetrics.classification import MultilabelAveragePrecision
     from torchmetrics.functional.classification import multilabel_average_precision
     from torchmetrics.utilities import dim_zero_cat
@@ -175,6 +186,7 @@ def segmentation(num_classes: int, ignored: int) -> dict[str, Any]:
     classes that occur as prediction or target; absent_classes says how many do not. iou and class_accuracy are per class,
     not a number for those that are absent.
     """
+    import_torchmetrics()
     from torchmetrics.classification import MulticlassConfusionMatrix
 
     class PixelMatrix(MulticlassConfusionMatrix):
@@ -211,7 +223,8 @@ def detection(num_classes: int) -> dict[str, Any]:
     map_small, map_medium, map_large: of areas up to 32 x 32 pixels, up to 96 x 96, and of others.
     A class that has no true box does not count, and is not a number in the table map_per_class.
     """
-    from torchmetrics.detection import MeanAveragePrecision
+    import_torchmetrics()
+    from torchmetrics.detection.mean_ap import MeanAveragePrecision
 
     # pycocotools' own, to the last bit: recalls such as 1/5 otherwise meet other thresholds
     overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0, 1, 101).tolist()

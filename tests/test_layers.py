@@ -29,7 +29,7 @@ FRONT = {
 }
 MIDDLE = {"build", "outcome"}
 SHELVES = {"models", "objectives", "tasks"}
-GROUND = {"canvas", "distributed", "duration", "errors", "lettering", "metrics", "nn", "objective", "randomness"}
+GROUND = {"canvas", "distributed", "duration", "errors", "lean", "lettering", "metrics", "nn", "objective", "randomness"}
 # what answers a question or a mistake before a command is imported
 BEFORE_TORCH = FRONT | {
     "annotations",

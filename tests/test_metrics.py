@@ -1,5 +1,8 @@
 """Metrics against scikit-learn and hand computation."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -238,3 +241,15 @@ def test_thresholds_of_detection_are_those_of_pycocotools_to_the_last_bit():
 
     metric, expected = metrics.detection(3)["map"].metric, Params(iouType="bbox")
     assert metric.iou_thresholds == expected.iouThrs.tolist() and metric.rec_thresholds == expected.recThrs.tolist()
+
+
+def test_metrics_are_imported_without_what_only_others_need():
+    """In a process of its own, for other tests import all of it."""
+    code = (
+        "import sys; from ptft import metrics; metrics.classification(3); metrics.detection(3)\n"
+        "print(sorted({'torchmetrics', 'transformers', 'torchvision', 'scipy', 'matplotlib'} & sys.modules.keys()))\n"
+        "from torchmetrics.utilities.imports import _TRANSFORMERS_AVAILABLE, _MATPLOTLIB_AVAILABLE\n"
+        "print(bool(_TRANSFORMERS_AVAILABLE), bool(_MATPLOTLIB_AVAILABLE))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines() == ["['torchmetrics']", "True True"]

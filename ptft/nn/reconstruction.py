@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ptft.canvas import tile
+from ptft.lean import import_torchmetrics
 from ptft.nn.inputs import input_reader
 from ptft.nn.probe import Protocol, online
 from ptft.objective import Batch, Example, Objective, Output
@@ -102,6 +103,7 @@ def peak_signal_to_noise(error: float) -> dict[str, float]:
 
 def explained() -> Metric:
     """The share of the variance that is rebuilt, updated with examples of any shape; 0 is as good as their mean."""
+    import_torchmetrics()
     from torchmetrics import R2Score
 
     class Explained(R2Score):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ptft.canvas import tile
+from ptft.lean import import_torchmetrics
 from ptft.metrics import parts
 from ptft.nn.probe import Protocol
 from ptft.nn.quantizer import perplexity, vectors
@@ -159,6 +160,7 @@ def histogram(counts: Tensor) -> Tensor:
 
 
 def _usage(codes: int) -> Metric:
+    import_torchmetrics()
     from torchmetrics import Metric
 
     class Usage(Metric):

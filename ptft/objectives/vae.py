@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ptft.lean import import_torchmetrics
 from ptft.metrics import parts
 from ptft.nn.probe import Protocol
 from ptft.nn.reconstruction import SHOWN_IMAGES, Reconstruction, pixel_means
@@ -94,6 +95,7 @@ class VariationalAutoencoder(Reconstruction):
 
 def _latents(dim: int) -> Metric:
     """Of each latent number [dim]: the variance of its mean over the data, and its mean divergence in nats."""
+    import_torchmetrics()
     from torchmetrics import Metric
 
     class Latents(Metric):
