@@ -40,8 +40,10 @@ def classifier(cli, mlm_run, data, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("parent", ["mlm_run", "clm_run"])
-@pytest.mark.parametrize(("task", "kind"), [("classify", "classes"), ("regress", "numbers")])
+@pytest.mark.parametrize("parent", ["mlm_run", pytest.param("clm_run", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("task", "kind"), [("classify", "classes"), pytest.param("regress", "numbers", marks=pytest.mark.slow)]
+)
 def test_every_pretrained_model_goes_into_every_task_whole_and_with_a_fresh_head(
     parent, task, kind, train, data, request, tmp_path
 ):

@@ -43,6 +43,7 @@ def test_the_whole_encoder_and_nothing_else_goes_into_every_task(task, kind, cli
     assert all(torch.equal(taken[name], best[name]) for name in taken)
 
 
+@pytest.mark.slow
 def test_the_saved_configuration_holds_the_encoder_and_starts_the_same_run_again(train, cli, translator, data, tmp_path):
     words = f"ckpt={translator}", "part=encoder", *data.classes, "preset=smoke", "device=cpu", "model.dropout=0.3"
     first = train(tmp_path / "first", "finetune", *words)
@@ -92,6 +93,7 @@ def test_translation_goes_on_in_fine_tuning_with_all_of_the_model(train, transla
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_infilling_hands_over_to_translation(train, data, tmp_path):
     words = "model=transformer_seq2seq", *SMALL[:-1], *KINDS["transformer_seq2seq"], *data.text
     first = train(tmp_path / "first", "pretrain", "objective=infill", *words)

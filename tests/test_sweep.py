@@ -66,6 +66,7 @@ def test_the_table_ranks_means_over_seeds_and_gives_their_spread(jobs):
     assert "| 1 | 0.2 | 0.2100 ± 0.0100 | 3 | 3 4 5 |" in Path("grid/summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_of_the_best_job_runs_it_again(jobs, capsys):
     assert sweep("optimizer.lr=0.1,0.2 seed=0,1 run=grid trainer.steps=5 model=gpt") == 0
     best = jobs[3]
@@ -129,6 +130,7 @@ def test_a_folder_in_use_is_refused_unless_the_sweep_is_resumed(jobs, capsys):
     assert jobs[-1]["run"] == "grid/1" and jobs[-1]["resume"] == "auto"
 
 
+@pytest.mark.slow
 def test_without_a_folder_a_new_one_lies_under_sweeps(jobs):
     assert sweep("seed=0,1") == 0
     assert sweep("seed=0,1") == 0
@@ -142,6 +144,7 @@ def test_an_odd_folder_is_taken_as_it_is(jobs):
     assert jobs[1]["run"] == "it's 数据=1/1"
 
 
+@pytest.mark.slow
 def test_checkpoints_can_be_swept(jobs, capsys):
     assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=96"]) == 0
     for name in ("a", "b"):

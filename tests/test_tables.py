@@ -42,8 +42,8 @@ def pretrained(cli, options, tmp_path_factory):
     ("task", "target", "score", "least"),
     [
         ("classify", "sick", "accuracy", 0.9),
-        ("regress", "cost", "r2", 0.8),
-        ("multilabel", "[tea,jam]", "map", 0.9),
+        pytest.param("regress", "cost", "r2", 0.8, marks=pytest.mark.slow),
+        pytest.param("multilabel", "[tea,jam]", "map", 0.9, marks=pytest.mark.slow),
     ],
 )
 def test_every_task_learns_a_table_from_scratch(task, target, score, least, cli, options, tmp_path):

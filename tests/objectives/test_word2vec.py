@@ -248,7 +248,11 @@ RUN = ("trainer.steps=7", "trainer.batch_size=4", "trainer.eval_every=3", "train
 
 
 @pytest.mark.parametrize(
-    ("kind", "workers", "accumulate"), [("skipgram", 0, 1), ("skipgram", 2, 3), ("cbow", 0, 1), ("glove", 2, 1)]
+    ("kind", "workers", "accumulate"),
+    [
+        ("skipgram", 2, 3),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("skipgram", 0, 1), ("cbow", 0, 1), ("glove", 2, 1))),
+    ],
 )
 def test_a_run_stopped_by_a_signal_goes_on_to_the_bit(kind, workers, accumulate, train, data, tmp_path):
     small = ("model.dim=8", "model.max_length=16") + (() if kind == "glove" else ("objective.shared=8",))
