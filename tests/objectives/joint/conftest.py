@@ -15,6 +15,8 @@ from ptft.data.transforms import Views
 from ptft.loop import seed_step
 from ptft.randomness import Draw
 
+BROUGHT = ("dataset", "model", "optimizer", "trainer")  # parts that an objective's file brings along
+
 CONFIGS = Path(__file__).parents[3] / "configs"
 SIDE = 16
 FACTS = {"channels": 1, "image_size": [SIDE, SIDE], "pixel_mean": [0.4], "pixel_std": [0.3]}
@@ -62,7 +64,7 @@ def make_joint(make_views):
     """An objective by name with the transform that its file brings, and keys changed by name."""
 
     def make(name: str, seed: int = 0, dataset=None, **changes):
-        given = {key: value for key, value in settings("objective", name).items() if key not in ("dataset", "model")}
+        given = {key: value for key, value in settings("objective", name).items() if key not in BROUGHT}
         module, _, kind = given.pop("_target_").rpartition(".")
         transform = make_views(given.pop("transform"))
         seed_step(seed, "model")
