@@ -51,6 +51,9 @@ BETTER = {
     "codebook": "vqvae",
     "variational": "vae",
 }
+# datasets of one's own files by what is learned of them, and for other targets by what they hold
+HOLDERS = {"tags": "tagged_text", "boxes": "boxes", "mask": "masks", "triplet": "image_triplets", "analogy": "analogies"}
+HOLDERS |= {None: "text", "text": "labelled_text", "image": "image_folder", "table": "table"}
 SCALES = {"linear": lambda share: share, "sqrt": math.sqrt, "none": lambda share: 1.0}
 MODALITIES = {"text", "image", "table"}
 USED_BY = {"tokenizer": "text", "transform": "image"}
@@ -141,12 +144,21 @@ def check(config: dict) -> None:
             raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}: {part} {what}")
     if not learned(objective, dataset.targets):
         plain, target = f"{dataset.modality} without labels", (objective.target or "").replace("|", " or ")
+        wanted = target if target in ("boxes", "classes", "tags") else f"a {target}"
         raise UserError(
-            f"objective {objective.__name__} needs {f'a {target} to learn for each row' if target else plain}, and dataset "
+            f"objective {objective.__name__} needs {f'{wanted} to learn for each row' if target else plain}, and dataset "
             f"{dataset.__name__} holds {' or '.join(target or plain for target in dataset.targets)}; choose another dataset"
+            f"{_such_as(objective, dataset)}"
         )
     if config["ckpt"]:
         check_inherited(config, saved_config(locate(config["ckpt"])))
+
+
+def _such_as(objective: type[Objective], dataset: type) -> str:
+    """A dataset that the objective can learn from, for the end of an error line."""
+    first = objective.target.split("|")[0] if objective.target else None
+    name = HOLDERS.get(first) if first or dataset.modality == "text" else None
+    return f", such as dataset={name or HOLDERS[dataset.modality]}"
 
 
 def stage(config: dict, own: Path | None = None, prepare: bool = True, report: Callable | None = None) -> Stage:

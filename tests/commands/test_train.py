@@ -91,6 +91,22 @@ def test_the_score_that_sweeps_rank_by_is_the_tasks_own(cli, data, tmp_path):
     assert {read_json(tmp_path / "sweep" / str(job) / "scores.json").keys() >= {"valid"} for job in (0, 1)} == {True}
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted", "dataset"),
+    [
+        ("task=tag model=transformer tokenizer=byte dataset=sentence_polarity", "tags", "tagged_text"),
+        ("task=segment model=resnet_small dataset=digits", "a mask", "masks"),
+        ("task=regress model=linear dataset=nuclei", "a number", "image_folder"),
+        ("task=classify model=transformer tokenizer=byte dataset=text dataset.path=a.txt", "a class", "labelled_text"),
+    ],
+)
+def test_data_that_a_task_cannot_learn_from_are_answered_with_some_that_it_can(words, wanted, dataset, cli):
+    answer = cli("finetune", "ckpt=null", *words.split())
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    assert f"needs {wanted} to learn for each row" in answer.err
+    assert answer.err.rstrip().endswith(f"; choose another dataset, such as dataset={dataset}")
+
+
 def test_a_folder_in_use_is_refused_before_anything_is_built(train, data, tmp_path):
     with Run.open(tmp_path / "run", "seed: 0"), pytest.raises(MachineError, match="in use"):
         train(tmp_path / "run", "pretrain", *data.text)
@@ -123,7 +139,6 @@ def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
     )
 
 
-@pytest.mark.slow
 def test_a_batch_that_nobody_asked_for_is_no_larger_than_the_data(cli, data, tmp_path):
     rows = (data.folder / "classes.csv").read_text().splitlines()[:15]
     (tmp_path / "few.csv").write_text("\n".join(rows) + "\n")
@@ -136,6 +151,7 @@ def test_a_batch_that_nobody_asked_for_is_no_larger_than_the_data(cli, data, tmp
     assert (refused.code, "trainer.batch_size=32 is more than the 14 training rows" in refused.err) == (3, True)
 
 
+@pytest.mark.slow
 def test_a_few_rows_are_gone_through_more_often_where_epochs_are_counted(train, data, tmp_path):
     small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "trainer.eval_every=null"
     lengths = {"trainer.min_steps=9": 9, "trainer.min_steps=1": 1}
