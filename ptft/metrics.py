@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ptft.lean import import_torchmetrics
-from torch import Tensor
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
