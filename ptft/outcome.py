@@ -166,7 +166,9 @@ def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Eval
     run.write("README.md", card(facts).encode())
     if run.console:
         names = dict.fromkeys(name for values in shown.values() for name in values)
-        result = [{"score": name, **{split: values[name] for split, values in shown.items()}} for name in names]
+        result = [
+            {"score": name, **{split: values[name] for split, values in shown.items() if name in values}} for name in names
+        ]
         run.console.summary({"run": str(run.folder), "scores": result, "card": str(run.folder / "README.md")}, following)
     value = final["valid"].scores.get(settings.best) if "valid" in final else None
     return None if value is None else (settings.best, value, lower_is_better(settings.best, stage.objective.lower))

@@ -32,7 +32,8 @@ def names() -> list[str]:
 
 def checkpoint(name: str) -> Path:
     """The checkpoint folder that published weights have become. Raises what `load` raises."""
-    return keep(f"torchvision:{name}", _published(name).url, lambda: _imported(name))
+    weights = _published(name)
+    return keep(f"torchvision:{name}", f"{weights.url}{_other_hash(_cached(weights))}", lambda: _imported(name))
 
 
 def _imported(name: str) -> Imported:
@@ -40,7 +41,9 @@ def _imported(name: str) -> Imported:
     expected = inputs(name)
     node = _settings(name)
     model = resolve.resolve("model", node, {"input_shape": [expected["channels"], *expected["image_size"]]})
-    return Imported({"tokenizer": None, "transform": None, "model": node}, load(name, model), inputs=expected)
+    found, file = load(name, model), _cached(_published(name))
+    notes = [f"{file} is not the published file: its hash is not the one in its name"] if _other_hash(file) else []
+    return Imported({"tokenizer": None, "transform": None, "model": node}, found, inputs=expected, notes=notes)
 
 
 def _settings(name: str) -> dict[str, Any]:
@@ -75,26 +78,28 @@ def _published(name: str) -> Any:
     return torchvision.models.get_model_weights(name).DEFAULT
 
 
+def _cached(weights: Any) -> Path:
+    """Where torch keeps a downloaded file."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+
+
 def _fetched(name: str, weights: Any) -> dict[str, Tensor]:
     """The file's tensors, from torch's cache or the network."""
-    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    file = _cached(weights)
     try:
-        if file.exists():
-            _verify(file)
         return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True)
     except OSError as error:
         raise MachineError(f"ckpt=torchvision:{name}: no {file}, and no download from {weights.url}: {error}") from error
-    except UserError:
-        raise
     except Exception as error:  # a file that is not what it should be can fail anywhere in the reader
-        raise CheckpointError(f"ckpt=torchvision:{name}: {weights.url}: {str(error).splitlines()[0]}") from error
+        where = f"{file} is damaged; delete it to download it again" if file.exists() else weights.url
+        raise CheckpointError(f"ckpt=torchvision:{name}: {where}: {str(error).splitlines()[0]}") from error
 
 
-def _verify(file: Path) -> None:
-    """The name of a published file ends in the beginning of its hash, which torch checks after downloads only."""
+def _other_hash(file: Path) -> str:
+    """The hash of a file, unless its name ends in the beginning of it, which torch checks after downloads only."""
     expected = re.search(r"-([0-9a-f]+)\.\w+$", file.name)
-    if expected and not hashlib.sha256(file.read_bytes()).hexdigest().startswith(expected[1]):
-        raise CheckpointError(f"{file} is damaged: its hash is not the one in its name; delete it to download it again")
+    found = hashlib.sha256(file.read_bytes()).hexdigest() if expected and file.exists() else ""
+    return "" if expected and found.startswith(expected[1]) else found
 
 
 def _renamed(key: str) -> str:

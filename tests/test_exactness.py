@@ -157,6 +157,17 @@ def test_a_signal_before_the_first_step_and_around_evaluations_costs_nothing(mom
     assert_same_run(whole, train(tmp_path / "parts", *words, resume="auto"))
 
 
+def test_after_a_resume_a_checkpoint_knows_the_same_of_its_images(train, tmp_path):
+    words = "finetune", "ckpt=null", "model=linear", "task=classify", "dataset=digits", "transform.size=16", "device=cpu"
+    words += "trainer.steps=4", "trainer.batch_size=8", "trainer.eval_batches=1", "trainer.save_every=1", "trainer.log_every=1"
+    whole = train(tmp_path / "whole", *words)
+    with pytest.raises(Stopped):
+        train(tmp_path / "parts", *words, console=Interrupting("step", 2))
+    parts = train(tmp_path / "parts", *words, resume="auto")
+    known = [(locate(f"{run}/last") / "assets" / "data.json").read_text() for run in (whole, parts)]
+    assert known[0] == known[1]
+
+
 def test_a_run_stopped_at_every_step_goes_on_to_the_bit(train, data, tmp_path):
     words = *command("mlm", data), *TRAINER, *STEPS[1], "trainer.steps=4"
     whole = train(tmp_path / "whole", *words)

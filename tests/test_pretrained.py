@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load_file
 
 from ptft import pretrained
 from ptft.checkpoint import read
 from ptft.errors import CheckpointError, MachineError, UserError
 from ptft.locate import locate
+from ptft.manifest import read_manifest
 from ptft.models.densenet import DenseNet
 from ptft.models.googlenet import GoogLeNet
 from ptft.models.resnet import ResNet
@@ -126,11 +128,20 @@ def test_a_download_with_another_hash_is_refused_and_not_kept(publish, resnet):
 def test_a_damaged_file_in_the_cache_is_refused_by_name(publish, resnet):
     file = publish("resnet18", random_state("resnet18"))
     pretrained.load("resnet18", resnet)
-    content = bytearray(cached(file).read_bytes())
-    content[len(content) // 2] ^= 1
-    cached(file).write_bytes(content)
+    cached(file).write_bytes(cached(file).read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match=f"{file.name} is damaged"):
         pretrained.load("resnet18", resnet)
+
+
+def test_a_file_of_ones_own_in_its_place_is_taken_and_told_from_the_published_one(publish, resnet):
+    file = publish("resnet18", random_state("resnet18"))
+    published = pretrained.checkpoint("resnet18")
+    mine = random_state("resnet18") | {"conv1.weight": torch.full((64, 3, 7, 7), 0.5)}
+    torch.save(mine, cached(file))
+    found = pretrained.checkpoint("resnet18")
+    assert found != published
+    assert (load_file(found / "model.safetensors")["conv1.weight"] == 0.5).all()
+    assert [file.name in note for note in read_manifest(found)["identity"]["notes"]] == [True]
 
 
 def test_a_file_that_would_run_code_is_refused(publish, resnet):

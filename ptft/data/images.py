@@ -131,7 +131,8 @@ class Images:
         total = sum(map(len, self.listed.values()))
         if self.on_error == "raise":
             split, row = next((split, rows[0][0]) for split, rows in skipped.items() if rows)
-            raise DataError(f"{faults[0]} (image {row} of {split}); dataset.on_error=skip leaves such images out")
+            skip = "; dataset.on_error=skip leaves such images out" if "on_error" in vars(self) else ""
+            raise DataError(f"{faults[0]} (image {row} of {split}){skip}")
         told = f"{len(faults):,} of {total:,} images cannot be decoded"
         if len(faults) > math.ceil(self.error_budget * total):
             raise DataError(f"{told}, dataset.error_budget={self.error_budget} allows fewer; the first: {faults[0]}")

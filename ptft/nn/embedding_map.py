@@ -11,6 +11,7 @@ from torch import Tensor
 from ptft.lettering import legible, write
 from ptft.nn.drawing import colours
 
+LEAST = 6  # points; fewer have no perplexity to speak of
 PERPLEXITY = 30.0
 EXAGGERATION, EXAGGERATED = 12.0, 100
 STEPS = 400
@@ -30,10 +31,12 @@ def principal(features: Tensor) -> Tensor:
 def neighbourly(features: Tensor) -> Tensor:
     """Coordinates [N, 2] that keep neighbours together: exact t-SNE of [N, D], for up to about a thousand points.
 
-    Deterministic: it starts from the principal components. Source: van der Maaten & Hinton 2008, with the rate of Belkina
-    et al. 2019.
+    Deterministic: it starts from the principal components, and stays there where there are too few to have neighbours.
+    Source: van der Maaten & Hinton 2008, with the rate of Belkina et al. 2019.
     """
     size = len(features)
+    if size <= LEAST:
+        return principal(features).float()
     alike = _likeness(features.double(), min(PERPLEXITY, (size - 1) / 3)).float()
     points = principal(features).float()
     points = points / points[:, 0].std().clamp(min=1e-12) * 1e-4

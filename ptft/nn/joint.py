@@ -70,7 +70,7 @@ class JointEmbedding(Objective):
         super().__init__(model)
         if transform.count < least_views:
             raise ValueError("two views of each image are compared, and this transform makes one; use transform=simclr")
-        self.transform, self.pooling = transform, pooling
+        self.transform, self.pooling, self.least_views = transform, pooling, least_views
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.collate = Views(transform, labelled=self.target == "class")
         if not self.loss_ranks:
@@ -103,7 +103,7 @@ class JointEmbedding(Objective):
     def forward(self, batch: Batch) -> Output:
         views = batch["views"]
         size = len(views[0])
-        if size == 1 and not self.training:  # the last of an evaluation: there is nothing to compare it with
+        if size == 1 and self.least_views > 1 and not self.training:  # the last of an evaluation has nothing to compare with
             nothing = views[0].new_zeros(0)
             return Output(nothing.sum(), nothing.sum(), nothing, nothing)
         loss, first, second = self.compare(views, batch)

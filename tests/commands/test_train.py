@@ -107,6 +107,16 @@ def test_data_that_a_task_cannot_learn_from_are_answered_with_some_that_it_can(w
     assert answer.err.rstrip().endswith(f"; choose another dataset, such as dataset={dataset}")
 
 
+def test_a_validation_split_of_one_image_leaves_a_run_whole(cli, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "few.npz", images=pixels, labels=np.arange(12) % 3)
+    words = "dataset=image_arrays", f"dataset.path={tmp_path / 'few.npz'}", "dataset.valid_fraction=0.05", "model.width=4"
+    words += "dataset.test_fraction=0.2", "trainer.steps=1", "trainer.batch_size=4", "device=cpu"
+    answer = cli("pretrain", "objective=contrastive", *words, f"run={tmp_path / 'run'}")
+    assert answer.code == 0, answer.err
+    assert read_json(tmp_path / "run" / "scores.json")["test"]["loss_over_collapse"] > 0
+
+
 def test_a_folder_in_use_is_refused_before_anything_is_built(train, data, tmp_path):
     with Run.open(tmp_path / "run", "seed: 0"), pytest.raises(MachineError, match="in use"):
         train(tmp_path / "run", "pretrain", *data.text)

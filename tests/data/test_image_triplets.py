@@ -107,3 +107,11 @@ def test_an_image_that_is_not_there_is_named_with_its_row_and_column(tmp_path):
     (tmp_path / "pictures" / "4.png").unlink()
     with pytest.raises(DataError, match=r"triplets.csv:3.*column 'positive' names 'pictures/4.png'"):
         dataset(path)
+
+
+def test_an_image_that_cannot_be_decoded_is_named_without_advice_that_does_not_hold(tmp_path):
+    path = table(tmp_path, apart(3))
+    (tmp_path / "pictures" / "4.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"triplets.csv:3 \(pictures/4.png\)") as refusal:
+        dataset(path)
+    assert "on_error" not in str(refusal.value)

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -75,3 +76,10 @@ def test_the_legend_tells_names_apart_that_no_font_has():
     lines = [legend[top : top + 16] for top in (16, 34, 52, 70)]
     assert all(line.any() for line in lines)
     assert all(not torch.equal(one, two) for one, two in itertools.combinations(lines, 2))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7])
+def test_a_few_points_are_drawn_too(size):
+    points = neighbourly(torch.randn(size, 5, generator=torch.Generator().manual_seed(0)))
+    assert points.shape == (size, 2)
+    assert points.isfinite().all()

@@ -1,6 +1,7 @@
 """Triplets: mined among classes, or named by the examples."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +39,15 @@ def test_an_evaluation_says_how_many_named_triplets_are_in_order(make_joint, pic
     still = dataclasses.replace(learning(4), training=False)
     found, count = objective(objective.collate(right + wrong, still)).means["triplet_accuracy"]
     assert (found, count) == (3, 4)
+
+
+def test_a_named_triplet_has_its_loss_alone(make_joint, pictured, learning):
+    objective = make_joint("triplet", dataset=SimpleNamespace(targets=("triplet",), rows=lambda split: None, notes=[])).eval()
+    first, second, third = (example["image"] for example in pictured(3))
+    named = [{"image": first, "positive": second, "negative": third}]
+    output = objective(objective.collate(named, dataclasses.replace(learning(1), training=False)))
+    assert output.count == 1
+    assert output.loss > 0 and output.means["collapsed_loss"][0] == pytest.approx(0.2)
 
 
 def test_anchor_and_positive_are_not_augmented_alike(make_joint, pictured, learning):
