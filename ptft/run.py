@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ptft import checkpoint, resume
 from ptft.durable import refusals, replace
+from ptft.errors import CheckpointError, DataError, UserError
 from ptft.events import TensorBoard
 from ptft.exactjson import dump
 from ptft.journal import Journal, plain
@@ -28,6 +29,9 @@ from ptft.origin import origin
 from ptft.records import holder, read_json
 from ptft.retention import point, retire, sweep
 from ptft.stopping import StopSignals
+
+MISTAKES = {UserError.exit_code, DataError.exit_code, CheckpointError.exit_code}
+BEFORE_THE_FIRST_STEP = {"run.json", "config.yaml", ".lock", "checkpoints"}
 
 
 class Run:
@@ -52,6 +56,7 @@ class Run:
         self._tensorboard = TensorBoard(folder / "tensorboard")
         self._signals = StopSignals()
         self._saved_at = time.monotonic()
+        self._made: list[Path] = []  # folders that there were not before, inner ones first
 
     @classmethod
     def open(
@@ -74,7 +79,9 @@ class Run:
         CheckpointError.
         """
         folder = Path(folder)
+        made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
         run = cls(folder, _take(folder), config, keep_last, console)
+        run._made = made
         try:
             run._start(argv, resuming, allow, parent)
         except BaseException:
@@ -129,9 +136,23 @@ class Run:
         self._signals.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._signals.__exit__()
+        if isinstance(error, UserError) and error.exit_code in MISTAKES:
+            self._withdraw()
         self.close()
+
+    def _withdraw(self) -> None:
+        """Leave nothing of a run that found a mistake before its first step, in a folder that it made itself."""
+        if self.folder not in self._made or {path.name for path in self.folder.iterdir()} - BEFORE_THE_FIRST_STEP:
+            return
+        with contextlib.suppress(OSError):  # what others have put there stays
+            (self.folder / "checkpoints").rmdir()
+        for name in BEFORE_THE_FIRST_STEP - {"checkpoints"}:
+            (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     @property
     def stop(self) -> str:

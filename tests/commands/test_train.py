@@ -132,6 +132,19 @@ def test_a_run_that_failed_before_its_first_step_can_be_started_again_in_its_fol
     train(tmp_path / "run", *words)
 
 
+@pytest.mark.parametrize("wrong", ["trainer.batch_size=100000", "dataset.label=colour", "dataset.valid_path=nowhere.csv"])
+def test_a_mistake_found_in_the_data_leaves_no_folder_behind(wrong, cli, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "finetune", "ckpt=null", "model=transformer_tiny", "tokenizer=byte", *data.classes, "device=cpu"
+    assert cli(*words, wrong, "run=new/run").code == 3
+    assert cli(*words, wrong).code == 3
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    assert cli(*words, wrong, "run=mine").code == 3
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
+
+
 @pytest.mark.parametrize(("scale", "lr"), [("linear", 0.25), ("sqrt", 0.5), ("none", 1.0)])
 def test_a_base_rate_scales_with_the_rows_of_a_step(scale, lr, train, data, tmp_path):
     model = ("model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "model.max_length=16")
