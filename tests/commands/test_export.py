@@ -107,7 +107,6 @@ def test_what_hugging_face_gets_can_be_taken_back(cli, train, data, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("format=hf",), 2, "model.positions=rotary (only learned)"),
         (("format=torch_export",), 2, "NAME.pt2"),
         (("format=onx",), 2, "format: expected safetensors, hf, peft, torch_export, onnx or vectors, found 'onx'"),
         (("output=.",), 2, "exists already"),

@@ -163,8 +163,8 @@ def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
 
 
 def test_a_batch_that_nobody_asked_for_is_no_larger_than_the_data(cli, data, tmp_path):
-    rows = (data.folder / "classes.csv").read_text().splitlines()[:15]
-    (tmp_path / "few.csv").write_text("\n".join(rows) + "\n")
+    header, *rows = (data.folder / "classes.csv").read_text().splitlines()
+    (tmp_path / "few.csv").write_text("\n".join([header, *rows[8:22]]) + "\n")
     words = "finetune", "ckpt=null", "model=transformer_tiny", "tokenizer=byte", f"dataset.path={tmp_path / 'few.csv'}"
     words += "dataset=labelled_text", "dataset.valid_fraction=0", "dataset.test_fraction=0", "trainer.steps=1", "device=cpu"
     answer = cli(*words, f"run={tmp_path / 'run'}")
