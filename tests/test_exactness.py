@@ -212,7 +212,10 @@ def test_the_number_of_workers_changes_nothing(train, data, tmp_path):
         assert content(run)["model.safetensors"] == content(runs[0])["model.safetensors"]
 
 
-@pytest.mark.parametrize("objective", ["mlm", "bert", "clm", "classify", "regress", "generate"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("bert", "classify", "regress", "generate")]
+
+
+@pytest.mark.parametrize("objective", ["mlm", "clm", *SLOW])
 def test_accumulating_small_batches_equals_the_big_one(objective, train, compose, data, tmp_path):
     plain = "model.dropout=0", "optimizer=sgd", "optimizer.lr=0.5", "schedule=constant", "trainer.clip=null"
     words = *command(objective, data), *plain, "trainer.steps=1", "trainer.eval_batches=1", "trainer.log_every=1"

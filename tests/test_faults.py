@@ -81,6 +81,7 @@ def last_committed(folder, call):
     return steps[-1] if steps else 3, os.waitstatus_to_exitcode(status) == 9
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_a_run_continues_from_what_it_last_committed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # still counted, but a kill loses nothing in memory
     train(tmp_path / "start", 3)

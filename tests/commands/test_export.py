@@ -65,6 +65,7 @@ def test_a_graph_answers_as_the_run_does(kind, ending, name, cli, runs, tmp_path
     assert not list(tmp_path.glob("out/.tmp-*"))
 
 
+@pytest.mark.slow
 def test_a_graph_needs_nothing_of_ptft_and_says_what_its_numbers_mean(cli, runs, objective, tmp_path):
     file = tmp_path / "graph.pt2"
     assert cli("export", f"ckpt={runs('texts')}", "format=torch_export", f"output={file}").code == 0

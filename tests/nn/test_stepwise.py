@@ -45,6 +45,7 @@ def test_the_other_direction_reads_with_its_own_weights():
     torch.testing.assert_close(read.flip(1), lstm(x)[0][..., 12:], atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_graph_takes_texts_of_any_length_and_sees_no_padding():
     torch.manual_seed(0)
     model = BiLSTM(width=6, dim=8, layers=2, dropout=0.0).eval().requires_grad_(False)

@@ -179,6 +179,7 @@ def test_a_run_that_gives_no_class_is_no_teacher(mlm_run, train, data, tmp_path)
         train(tmp_path / "student", *words, f"objective.teacher={mlm_run}")
 
 
+@pytest.mark.slow
 def test_a_teacher_of_images_sees_them_as_it_is_used_to(train, compose, tmp_path):
     digits = ("dataset=digits",)
     teacher = train(
