@@ -306,10 +306,11 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
 
 def fit_batch(stage: Stage) -> None:
     """Make a batch that nobody asked for no larger than the training rows there are."""
+    if any(word.partition("=")[0] == "trainer.batch_size" for word in stage.config["argv"]):
+        return
     trainer = stage.config["trainer"]
     found = min(len(stage.objective.view(stage.dataset.rows("train"))), trainer["train_rows"] or sys.maxsize)
-    asked = any(word.partition("=")[0] == "trainer.batch_size" for word in stage.config["argv"])
-    if not asked and 0 < found < trainer["batch_size"]:
+    if 0 < found < trainer["batch_size"]:
         stage.dataset.notes.append(f"batches are of the {found} training rows there are, not of {trainer['batch_size']}")
         trainer["batch_size"] = found
 
