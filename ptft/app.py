@@ -80,7 +80,7 @@ def _run(command: str, words: list[str]) -> int:
     arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
     job = Job(command, root, arguments, folder)
-    schema.register()
+    schema.register(*([] if arguments.flags else [root]))  # a configuration of one's own may be another command's
     handover.register(arguments.only("ckpt"), arguments.only("part"))
     settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}"]
     try:

@@ -48,7 +48,7 @@ def show(command: str, root: str, arguments: Arguments) -> None:
 
 
 def _composed(root: str, arguments: Arguments) -> DictConfig:
-    schema.register()
+    schema.register(root)
     handover.register(arguments.only("ckpt"), arguments.only("part"))
     folder = arguments.flags.get("--config-dir")
     own = [f"hydra.searchpath=['file://{Path(folder).resolve()}']"] if folder else []

@@ -252,10 +252,10 @@ ROOTS = {
 }
 
 
-def register() -> None:
-    """Make the types known to Hydra: `schema/COMMAND` for each root."""
-    for command, root in ROOTS.items():
-        store(command, root, group="schema", package="_global_")
+def register(*commands: str) -> None:
+    """Make the types of these commands known to Hydra, or of all: `schema/COMMAND` for each root."""
+    for command in commands or ROOTS:
+        store(command, ROOTS[command], group="schema", package="_global_")
 
 
 def store(name: str, node: Any, group: str, package: str | None = None) -> None:

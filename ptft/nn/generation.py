@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,8 @@ def write(
         raise ValueError("prompt is empty: generation needs at least one token to continue")
     rows = np.arange(len(prompts)) if rows is None else np.array(rows)
     eos_id = -1 if eos_id is None else eos_id
+    if "seq2seq" in objective.model.traits:  # what it writes has places of its own; a causal model moves on over its text
+        decoding = replace(decoding, max_tokens=min(decoding.max_tokens, objective.model.max_length))
     written: list[list[int]] = [[]] * len(prompts)
     for chosen in together(objective.model, prompts, decoding.max_tokens) if len(prompts) else []:
         writer = objective.writer([prompts[index] for index in chosen], cache)

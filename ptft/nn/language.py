@@ -31,19 +31,21 @@ class NextToken(Objective):
     """A model that writes, causal or encoder-decoder, with a head over the vocabulary.
 
     tie: the head is the model's token embedding and survives with it; otherwise it is a matrix of its own, maybe with a
-    bias, and is thrown away. decoding: how it writes where nothing else is said. Raises ValueError for a tied head with a
-    bias, or of another width than the features. Batches hold `targets`: the token that follows each position, or IGNORED;
-    where only some positions count, `index` names them in the flattened batch and `targets` are theirs.
+    bias, and is thrown away; None: tied where that is possible. decoding: how it writes where nothing else is said. Raises
+    ValueError for a tied head with a bias, or of another width than the features. Batches hold `targets`: the token that
+    follows each position, or IGNORED; where only some positions count, `index` names them in the flattened batch and
+    `targets` are theirs.
     """
 
     needs = frozenset({"text", "causal"})
     decoding = Decoding(max_tokens=200)
 
-    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool, bias: bool = False):
+    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool | None, bias: bool = False):
         super().__init__(model)
+        width = model.token_embedding.embedding_dim
+        tie = width == model.dim and not bias if tie is None else tie
         if tie and bias:
             raise ValueError("bias=true: only a head of its own has one; give tie=false as well")
-        width = model.token_embedding.embedding_dim
         if tie and width != model.dim:
             raise ValueError(f"tie=true: the token embedding is {width} wide and the features are {model.dim}; give tie=false")
         self.tokenizer = tokenizer

@@ -64,7 +64,7 @@ class CLM(NextToken):
     fields = ("tokens",)
     byte_lengths: torch.Tensor
 
-    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool, document_aware: bool, bias: bool = False):
+    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool | None, document_aware: bool, bias: bool = False):
         super().__init__(model, tokenizer, tie, bias)
         placed = "positions" in inspect.signature(model.forward).parameters
         self.collate = Collate(document_aware, placed, tokenizer.pad_id, tokenizer.eos_id)

@@ -84,7 +84,7 @@ class Infill(NextToken):
     fields = ("tokens",)
     added_tokens = 2  # [CLS] and [SEP], or [EOS]
 
-    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool, mask_prob: float, span_length: float):
+    def __init__(self, model: nn.Module, tokenizer: Any, tie: bool | None, mask_prob: float, span_length: float):
         super().__init__(model, tokenizer, tie)
         if not 0 < mask_prob < 1:
             raise ValueError(f"mask_prob={mask_prob} is no share between 0 and 1")

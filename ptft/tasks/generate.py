@@ -93,9 +93,9 @@ class Collate:
 class Generate(NextToken):
     """Cross-entropy of the tokens to write, given the text they are written for.
 
-    tie: the head is the token embedding and survives with the model. max_tokens, temperature, num_beams, length_penalty: how
-    texts are written, see Decoding. scored_rows: of so many rows of a split the texts are written and compared with their
-    references while training goes on, of all at the end. bleu_tokenize: see overlap.
+    tie: see NextToken. max_tokens, temperature, num_beams, length_penalty: how texts are written, see Decoding. scored_rows:
+    of so many rows of a split the texts are written and compared with their references while training goes on, of all at the
+    end. bleu_tokenize: see overlap.
     """
 
     needs = frozenset({"text", "causal|seq2seq"})
@@ -107,7 +107,7 @@ class Generate(NextToken):
         self,
         model: nn.Module,
         tokenizer: Any,
-        tie: bool,
+        tie: bool | None,
         max_tokens: int,
         temperature: float,
         num_beams: int,

@@ -116,6 +116,11 @@ def test_what_follows_a_window_is_learnt(make_clm, tokenizer, draw):
     assert generate(objective.eval(), text[:3].tolist(), len(text) - 3, temperature=0)[0] == text[3:].tolist()
 
 
+def test_a_head_of_its_own_stands_in_where_none_can_be_tied(make_nnlm, tokenizer):
+    objective = CLM(make_nnlm(), tokenizer, tie=None, document_aware=False)
+    assert objective.head is not None and objective.head.in_features == objective.model.dim
+
+
 def test_a_tied_head_is_refused_with_the_way_out(make_nnlm, tokenizer):
     with pytest.raises(ValueError, match="give tie=false"):
         CLM(make_nnlm(), tokenizer, tie=True, document_aware=False)

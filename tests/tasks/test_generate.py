@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from ptft.models.seq2seq import Seq2Seq
 from ptft.models.transformer_seq2seq import TransformerSeq2Seq
+from ptft.nn.generation import write
 from ptft.randomness import Draw
 from ptft.tasks.generate import Generate
 
@@ -126,6 +127,12 @@ def test_sources_and_targets_beyond_the_models_length_are_cut_at_their_ends(make
     batch = objective.collate([pair(np.arange(10, 30), np.arange(40, 60))], draw(1))
     assert batch["inputs"]["tokens"].tolist() == [[tokenizer.cls_id, *range(10, 16), tokenizer.sep_id]]
     assert batch["targets"].tolist() == list(range(40, 48))
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_no_more_is_written_than_the_model_has_places_for(num_beams, make_translate):
+    objective = make_translate(max_length=8, changes={"max_tokens": 20, "num_beams": num_beams})
+    assert all(len(text) <= 8 for text in write(objective, [[5, 6], [7]], objective.decoding))
 
 
 def test_written_texts_are_scored_for_the_first_rows_and_at_the_end_for_all(make_translate, draw):
