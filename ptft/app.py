@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -23,15 +25,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema, sweep
 from ptft.arguments import Arguments, implied, parse, quote
-from ptft.choices import config_dir, groups
+from ptft.choices import config_dir
 from ptft.compose import prepare
 from ptft.errors import Stopped, UserError, did_you_mean
 from ptft.explain import explain
-from ptft.locate import read_yaml
+from ptft.rehearsal import check_own_files, check_plugins, is_hydras, variants
 
 # the function of a command is ptft.commands.COMMAND.main; the two training commands are one function
 MODULES = {"pretrain": "train", "finetune": "train"}
 TRAINING = ("pretrain", "finetune")
+ONLY_SHOWN = {"--cfg", "--info", "--hydra-help"}  # with these flags nothing is run
 # the run folder belongs to ptft: Hydra makes no folders, files or log handlers of its own
 QUIET = [
     "hydra.run.dir=.",
@@ -76,14 +79,16 @@ def _run(command: str, words: list[str]) -> int:
 
         show(command, root, arguments)
         return 0
-    _check_own_files(arguments)
-    arguments.overrides += implied(root, arguments)
+    check_own_files(arguments)
+    if "--hydra-help" not in arguments.flags:  # which has no configuration that could take it
+        arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
     job = Job(command, root, arguments, folder)
     schema.register(*([] if arguments.flags else [root]))  # a configuration of one's own may be another command's
     handover.register(arguments.only("ckpt"), arguments.only("part"))
     settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}"]
     try:
+        _rehearse(root, arguments, settings, folder)
         if arguments.flags:
             code = hydra_main(job, root, [*arguments.flag_words(), *settings, *arguments.overrides])
         else:
@@ -107,18 +112,6 @@ def _what_to_check(words: list[str]) -> tuple[str, list[str]]:
     raise UserError(f"expected a command to check, as in ptft check pretrain key=value; {found}")
 
 
-def _check_own_files(arguments: Arguments) -> None:
-    """Refuse a user's YAML that would explode, before Hydra reads it."""
-    folder = arguments.flags.get("--config-dir")
-    if folder is None:
-        return
-    if not Path(folder).is_dir():
-        raise UserError(f"--config-dir={folder}: there is no such folder")
-    for group in (".", *groups([config_dir()])):
-        for path in sorted((Path(folder) / group).glob("*.yaml")):
-            read_yaml(path)
-
-
 def _sweep_folder(command: str, arguments: Arguments) -> Path:
     """Where a sweep's jobs leave their runs: `run=FOLDER`, or a new folder under sweeps/."""
     given = arguments.values("run")
@@ -129,6 +122,39 @@ def _sweep_folder(command: str, arguments: Arguments) -> Path:
         raise UserError(f"run={folder} holds a run or a sweep already; give another folder, or resume=auto to continue it")
     arguments.overrides = [word for word in arguments.overrides if word.partition("=")[0] != "run"]
     return folder
+
+
+def _prepared(config: DictConfig, root: str, folder: Path | None) -> dict[str, Any]:
+    """The values that a command gets, see prepare. Raises UserError."""
+    try:
+        return prepare(config, root, folder)
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error, root)) from error
+
+
+def _rehearse(root: str, arguments: Arguments, settings: list[str], folder: Path | None) -> None:
+    """Before Hydra builds anything: refuse code in its own nodes, and values that no job of a sweep could use.
+
+    folder: the sweep's. Raises UserError.
+    """
+    if arguments.flags.keys() & ONLY_SHOWN:
+        return
+    flags, hydras = arguments.flag_words("--multirun"), list(filter(is_hydras, arguments.overrides))
+    if hydras and not arguments.multirun:
+        raise UserError(f"{hydras[0]}: Hydra's own settings count in a sweep only; add -m")
+    foreign = "--config-dir" in arguments.flags or hydras
+    swept = arguments.multirun and len(arguments.values("ckpt")) < 2  # else one that is missing would stop the others
+    for words in variants(arguments.overrides) if foreign or swept else ():
+        if foreign:
+            with contextlib.redirect_stdout(io.StringIO()) as shown:
+                hydra_main(lambda config: None, root, ["--cfg=hydra", *flags, *settings, *words])
+            check_plugins(yaml.safe_load(shown.getvalue())["hydra"])
+        if swept:
+            found: list[DictConfig] = []
+            hydra_main(found.append, root, [*flags, *settings, *words])
+            values = _prepared(found[0], root, folder)
+            if root in TRAINING:
+                importlib.import_module("ptft.build").check_settings(values)
 
 
 def compose_once(job: Callable[[DictConfig], Any], command: str, overrides: list[str]) -> int:
@@ -151,13 +177,13 @@ def hydra_main(job: Callable[[DictConfig], Any], command: str, words: list[str])
         with _hydra_raises(words):
             main()
     except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 0
+        return 2 if leave.code == 1 else leave.code if isinstance(leave.code, int) else 0  # 1 is Hydra's for wrong usage
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(explain(error, command)) from error
     return 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def _hydra_raises(words: list[str]) -> Iterator[None]:
     """Give Hydra its command line, and make it raise what it would otherwise print."""
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -217,10 +243,7 @@ class Job:
         return score[1] if score else None
 
     def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float, bool] | None:
-        try:
-            values = prepare(config, self.root, folder)
-        except OmegaConfBaseException as error:
-            raise UserError(explain(error, self.root)) from error
+        values = _prepared(config, self.root, folder)
         check = [self.root] if self.command == "check" else []
         argv = ["ptft", self.command, *check, *overrides]
         values.update(command=self.root, argv=argv, folders=self.arguments.folders)

@@ -150,7 +150,9 @@ def quoted(word: str, multirun: bool) -> str:
     if multirun or hasattr(override.value(), "text"):
         return word
     if override.is_sweep_override() and not FREE_TEXT.match(key):
-        raise UserError(f"{word} holds several values: write {key}=[{value}] for a list, or add -m to run once per value")
+        of_group = key in groups([config_dir()])
+        way = f"name one, as in {key}={value.partition(',')[0]}" if of_group else f"write {key}=[{value}] for a list"
+        raise UserError(f"{word} holds several values: {way}, or add -m to run once per value")
     named_so = COLUMN.match(key) and isinstance(override.value(), bool)  # a column may be called true
     return literal if override.is_sweep_override() or key == "prompt" or named_so else word
 

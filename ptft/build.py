@@ -115,12 +115,8 @@ class Stage:
 
 def check(config: dict) -> None:
     """Refuse, before anything is built or read, settings and choices that cannot work together. Raises UserError."""
+    check_settings(config)
     trusted = config["trusted_modules"]
-    kinds = [kind for kind in resolve.HOMES if config.get(kind)]
-    nodes = {kind: optimizer_node(config) if kind == "optimizer" else config[kind] for kind in kinds}
-    faults = [fault for kind, node in nodes.items() for fault in resolve.check(kind, node, trusted=trusted)]
-    if faults:
-        raise UserError("\n".join(faults))
     dataset, model, objective = (resolve.find(kind, config[kind], trusted) for kind in ("dataset", "model", "objective"))
     missing = lacking(objective.needs, model.traits)
     if missing:
@@ -152,6 +148,15 @@ def check(config: dict) -> None:
         )
     if config["ckpt"]:
         check_inherited(config, saved_config(locate(config["ckpt"])))
+
+
+def check_settings(config: dict) -> None:
+    """Refuse settings that are unknown, missing or of a wrong type. Raises UserError, with all faults at once."""
+    kinds = [kind for kind in resolve.HOMES if config.get(kind)]
+    nodes = {kind: optimizer_node(config) if kind == "optimizer" else config[kind] for kind in kinds}
+    faults = [fault for kind, node in nodes.items() for fault in resolve.check(kind, node, trusted=config["trusted_modules"])]
+    if faults:
+        raise UserError("\n".join(faults))
 
 
 def _such_as(objective: type[Objective], dataset: type) -> str:
@@ -353,19 +358,26 @@ def optimizer_node(config: dict) -> dict:
     The saved configuration keeps `base_lr`, so that launching from it does not scale twice.
     """
     node = dict(config["optimizer"])
-    base, scale = node.pop("base_lr", None), node.pop("scale", "linear")
-    node.pop("weight_decay_end", None)  # the loop's
-    for name in ("base_lr", "weight_decay_end"):
-        if isinstance(config["optimizer"].get(name), str):
-            raise UserError(f"optimizer.{name}: expected a number or null, found '{config['optimizer'][name]}'")
-    if (config["optimizer"].get("weight_decay_end") or 0) < 0:
-        raise UserError(f"optimizer.weight_decay_end: expected at least 0, found {config['optimizer']['weight_decay_end']}")
+    scale = node.pop("scale", "linear")
+    own = {name: node.pop(name, None) for name in ("base_lr", "vector_lr", "weight_decay_end")}  # the loop's
+    for name, value in own.items():
+        if isinstance(value, str):
+            raise UserError(f"optimizer.{name}: expected a number or null, found '{value}'")
+        if (value or 0) < 0:
+            raise UserError(f"optimizer.{name}: expected at least 0, found {value}")
     if scale not in SCALES:
         raise UserError(f"optimizer.scale={scale}: expected one of {', '.join(SCALES)}")
-    if base is not None:
-        trainer = config["trainer"]
-        node["lr"] = base * SCALES[scale](trainer["batch_size"] * trainer["accumulate"] / 256)
+    if own["base_lr"] is not None:
+        node["lr"] = own["base_lr"] * _growth(config)
     return node
+
+
+def _growth(config: dict) -> float:
+    """What rates of a batch of 256 are multiplied by for this batch; 1 where the optimizer names no such rate."""
+    node, trainer = config["optimizer"], config["trainer"]
+    if node.get("base_lr") is None:
+        return 1.0
+    return SCALES[node.get("scale", "linear")](trainer["batch_size"] * trainer["accumulate"] / 256)
 
 
 def _note_frozen(stage: Stage) -> None:
@@ -391,7 +403,9 @@ def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     tuning.apply(objective)
     _note_frozen(stage)
     node = optimizer_node(config)
-    groups = tuning.groups(objective, node["lr"], node["weight_decay"], config["optimizer"].get("weight_decay_end"))
+    decay_end, vector_lr = (config["optimizer"].get(name) for name in ("weight_decay_end", "vector_lr"))
+    vector_lr = None if vector_lr is None else vector_lr * _growth(config)
+    groups = tuning.groups(objective, node["lr"], node["weight_decay"], decay_end, vector_lr)
     optimizer = resolve.resolve("optimizer", node, {"params": groups}, trusted)
     average = Average(tuning.trained(objective), settings.ema) if settings.ema else None
     scaler = torch.amp.GradScaler(stage.device.type) if settings.precision == "fp16" else None

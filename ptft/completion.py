@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 
+from ptft.arguments import PLAIN_FLAGS, VALUE_FLAGS
 from ptft.choices import commands, config_dir, groups
 from ptft.errors import UserError
 
@@ -32,6 +33,8 @@ def _answer(typed: list[str], words: list[str]) -> int:
         return _print(name for name in CHECKED if name.startswith(last)) if is_command else _answer(typed[1:], words)
     if command == "list":
         return _print(name for name in groups([config_dir()]) if name.startswith(last))
+    if last.startswith("-"):
+        return _print(flag for flag in (*PLAIN_FLAGS, *VALUE_FLAGS) if flag.startswith(last))
     if command == "show" or PATH_SETTING.match(last):
         return _print(_paths(last))
     line = " ".join(["ptft", *typed[1:]])

@@ -46,6 +46,8 @@ def prepare(config: DictConfig, command: str, folder: Path | None) -> dict[str, 
 
 def _refuse_missing(config: DictConfig, command: str) -> None:
     fields = [field.name for field in dataclasses.fields(ROOTS[command])]
+    if 2 * len(config.keys()) < len(fields):
+        raise UserError(f"the configuration has no defaults: begin it with 'defaults: [{command}, _self_]'")
     missing = sorted(OmegaConf.missing_keys(config) | {name for name in fields if name not in config})
     hints = {key: HINTS.get(f"{command} {key}") or HINTS.get(key) or f"{key}=VALUE" for key in missing}
     dropped = [part for part in PARTS if part in fields and part not in missing and config[part] is None]

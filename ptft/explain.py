@@ -55,6 +55,10 @@ TEXTS = [
         r"\1.yaml is not for this command, which has no group '\2'",
     ),
     (
+        r"(?s)In '([^']+)':.*Merge error: .* value: (\S+)",
+        r"\1.yaml: expected settings of its own (name: value), found \2",
+    ),
+    (
         r"(?s)Multiple values for (\S+?)\.",
         r"\1 is chosen twice",
     ),
@@ -74,7 +78,7 @@ def explain(error: Exception, command: str) -> str:
     if isinstance(fault, (ConfigAttributeError, ConfigKeyError)):
         return _no_setting(fault, command)
     if isinstance(fault, ValidationError):
-        return _wrong_value(str(fault.full_key), str(fault.msg))
+        return _wrong_value(str(fault.full_key), str(fault.msg), command)
     return _by_text(str(error), command)
 
 
@@ -113,7 +117,7 @@ def _with_leaf(root: Any, key: str) -> list[str]:
     return [f"{part}.{key}" for part, node in nodes.items() if isinstance(node, dict) and key in node and part != "hydra"]
 
 
-def _wrong_value(key: str, message: str) -> str:
+def _wrong_value(key: str, message: str, command: str) -> str:
     message = message.splitlines()[0]
     converted = CONVERTED.search(message)
     if converted:
@@ -123,6 +127,9 @@ def _wrong_value(key: str, message: str) -> str:
         return f"{key} cannot be null"
     if "is not a ListConfig" in message:
         return f"{key}: expected a list, such as [a,b]"
+    near = [f"did you mean {field.name}?" for field in dataclasses.fields(ROOTS[command]) if field.name.startswith(f"{key}_")]
+    if "Cannot convert 'dict'" in message:
+        return "; ".join([f"{key} has no settings of its own", *near])
     if "is not a subclass of" in message:
         return f"{key} holds settings of its own: {key}.NAME=VALUE"
     return f"{key}: {message}"
@@ -139,7 +146,7 @@ def _by_text(text: str, command: str) -> str:
     in_file = IN_FILE.search(text)
     if in_file:
         unknown = UNKNOWN_IN_FILE.search(in_file["fault"])
-        what = _unknown_key(in_file["key"], command) if unknown else _wrong_value(in_file["key"], in_file["fault"])
+        what = _unknown_key(in_file["key"], command) if unknown else _wrong_value(in_file["key"], in_file["fault"], command)
         if in_file["file"].startswith("task/") and in_file["key"] == "task":
             what = f"begin the file with '{OF_A_TASK}'; without it {what.partition(';')[0]}"
         return f"{in_file['file']}.yaml: {what}"

@@ -29,6 +29,8 @@ def locate(text: str | Path) -> Path:
         raise UserError("ckpt is empty; give a run folder or a checkpoint folder")
     if imported := elsewhere.checkpoint(text):
         return imported
+    if path.is_symlink():  # one that the user names; within a run and its checkpoints none is followed
+        path = path.resolve()
     if (path / "manifest.json").is_file():
         return path
     if (path / "checkpoints").is_dir():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte", "mse", "mae", "rmse", "ece", "error", "hamming_loss"}
 ECE_BINS = 15
 TOP = 5  # classes that are tried at once
+RANKED = 100  # classes at most, all of whose probabilities are kept until the end for rank statistics
 
 
 def lower_is_better(name: str, lower: Collection[str] = ()) -> bool:
@@ -31,8 +32,9 @@ def classification(num_classes: int) -> dict[str, Metric]:
 
     Macro averages are over the classes that occur as prediction or target, balanced accuracy over those that occur as
     target, as in scikit-learn. precision, recall and f1 are per class; confusion_matrix has targets as rows. ece: the
-    expected calibration error over 15 bins (1706.04599). mcc: Matthews' correlation. top_5_accuracy: of more than five
-    classes only.
+    expected calibration error over 15 bins (1706.04599). mcc: Matthews' correlation. auroc: the area under the ROC of
+    each class against the rest, averaged over the classes that occur as target; not a number where only one does, and left
+    out beyond a hundred classes. top_5_accuracy: of more than five classes only.
     """
     import_torchmetrics()
     from torchmetrics.classification import (
@@ -52,6 +54,8 @@ def classification(num_classes: int) -> dict[str, Metric]:
         "mcc": _matthews(num_classes),
         "confusion_matrix": MulticlassConfusionMatrix(**settings),
     }
+    if num_classes <= RANKED:
+        metrics["auroc"] = _auroc(num_classes)
     if num_classes > TOP:
         metrics[f"top_{TOP}_accuracy"] = MulticlassAccuracy(average="micro", top_k=TOP, **settings)
     families = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
@@ -92,6 +96,34 @@ def _matthews(num_classes: int) -> Metric:
             return (together / apart.sqrt() if apart > 0 else torch.zeros_like(total)).float()
 
     return Matthews(num_classes, validate_args=False)
+
+
+def _auroc(num_classes: int) -> Metric:
+    import_torchmetrics()
+    from torchmetrics.classification import MulticlassAUROC
+    from torchmetrics.utilities import dim_zero_cat
+
+    class AUROC(MulticlassAUROC):
+        """Skips classes that do not occur, where torchmetrics warns and counts 0."""
+
+        def compute(self) -> Tensor:
+            scores, truth = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+            areas = _areas(scores, truth[:, None] == torch.arange(num_classes, device=truth.device))
+            # of two classes the second, as everywhere: near 1, scores of the first tie where those of the second do not
+            return areas[1] if num_classes == 2 else areas.nanmean()
+
+    return AUROC(num_classes, validate_args=False)
+
+
+def _areas(scores: Tensor, truth: Tensor) -> Tensor:
+    """AUROC of each column of scores and of yes or no [B, C], ties half; not a number where all is yes or all is no."""
+    areas = []
+    for score, yes in zip(scores.T, truth.T, strict=True):
+        low, high = score[~yes].sort().values, score[yes]
+        won = torch.searchsorted(low, high).sum() + torch.searchsorted(low, high, right=True).sum()
+        pairs = 2 * len(low) * len(high)
+        areas.append(won.item() / pairs if pairs and not score.isnan().any() else math.nan)
+    return torch.tensor(areas, device=scores.device)
 
 
 def regression() -> dict[str, Metric]:
@@ -141,15 +173,21 @@ def correlation() -> Metric:
 def multilabel(num_classes: int, threshold: float) -> dict[str, Metric]:
     """Metrics of any number of labels, updated with probabilities and zeros and ones [B, classes].
 
-    map: the average precision of each class, averaged over the classes that occur (tables: average_precision). f1: of the
-    labels whose probability reaches the threshold. hamming_loss: the share of all yes-or-no answers that are wrong.
+    map: the average precision of each class, averaged over the classes that occur (tables: average_precision). auroc:
+    averaged over the classes that some examples have and some do not. f1: of the labels whose probability reaches the
+    threshold. hamming_loss: the share of all yes-or-no answers that are wrong.
     """
     import_torchmetrics()
     from torchmetrics.classification import MultilabelF1Score, MultilabelHammingDistance
 
     counted = {"num_labels": num_classes, "threshold": threshold, "validate_args": False}
     return {
-        **parts(_average_precision(num_classes), map=torch.nanmean, average_precision=lambda values: values),
+        **parts(
+            _ranking(num_classes),
+            map=lambda values: values[0].nanmean(),
+            auroc=lambda values: values[1].nanmean(),
+            average_precision=lambda values: values[0],
+        ),
         "f1_macro": MultilabelF1Score(average="macro", **counted),
         "f1_micro": MultilabelF1Score(average="micro", **counted),
         "f1": MultilabelF1Score(average=None, **counted),
@@ -157,14 +195,14 @@ def multilabel(num_classes: int, threshold: float) -> dict[str, Metric]:
     }
 
 
-def _average_precision(num_classes: int) -> Metric:
+def _ranking(num_classes: int) -> Metric:
     import_torchmetrics()
     from torchmetrics.classification import MultilabelAveragePrecision
     from torchmetrics.functional.classification import multilabel_average_precision
     from torchmetrics.utilities import dim_zero_cat
 
-    class AveragePrecision(MultilabelAveragePrecision):
-        """Not a number for classes that do not occur, where torchmetrics warns and counts 0."""
+    class Ranking(MultilabelAveragePrecision):
+        """Average precision and AUROC [2, classes]; torchmetrics warns of a class that does not occur, and counts 0."""
 
         def compute(self) -> Tensor:
             scores, truth = dim_zero_cat(self.preds), dim_zero_cat(self.target)
@@ -174,9 +212,9 @@ def _average_precision(num_classes: int) -> Metric:
             if count:
                 pair = scores[:, present], truth[:, present]
                 found[present] = multilabel_average_precision(*pair, count, average=None, validate_args=False)
-            return found
+            return torch.stack((found, _areas(scores, truth > 0)))
 
-    return AveragePrecision(num_classes, average=None, validate_args=False)
+    return Ranking(num_classes, average=None, validate_args=False)
 
 
 def segmentation(num_classes: int, ignored: int) -> dict[str, Any]:

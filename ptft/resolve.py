@@ -1,14 +1,16 @@
 """From a YAML node to an object: only classes that belong where they are asked for, only arguments their constructor takes.
 
 A node is `_target_: ptft.models.gpt.GPT` beside constructor arguments. What may be named is fixed here, so that a
-configuration from a stranger's checkpoint cannot run anything else; only the user, on the command line or in a YAML file of
-their own, can add packages (`trusted_modules=[mine]`).
+configuration from a stranger's checkpoint cannot run anything else; only the user can add packages, on the command line, in
+a YAML file of their own (`trusted_modules=[mine]`), or by installing one that offers itself (entry point `ptft.modules`).
 """
 
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib
+import importlib.metadata
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
@@ -112,7 +114,13 @@ def _allowed(kind: str, module: str, name: str, trusted: Iterable[str]) -> bool:
     """Whether a name may be looked up at all: importing a module already runs it."""
     if module == "torch.optim" or module.startswith("torch.optim."):
         return kind == "optimizer" and name in TORCH_OPTIMIZERS
-    return any(module == home or module.startswith(f"{home}.") for home in (*HOMES[kind], *trusted))
+    return any(module == home or module.startswith(f"{home}.") for home in (*HOMES[kind], *trusted, *_installed()))
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    """The packages that offer themselves: `[project.entry-points."ptft.modules"]`, any name = "package"."""
+    return tuple(point.value for point in importlib.metadata.entry_points(group="ptft.modules"))
 
 
 def _load(kind: str, name: str, module: str) -> Any:

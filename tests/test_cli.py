@@ -105,6 +105,16 @@ MISTAKES = [
     ("pretrain device=gpu", "device: expected auto, cpu, cuda, cuda:0 or mps, found 'gpu'"),
     ("pretrain resume=auto", "resume=auto needs the run to continue: run=FOLDER"),
     ("pretrain resume=yes run=x", "resume: expected auto or null, found 'yes'"),
+    ("pretrain resume.allow=[seed]", "resume has no settings of its own; did you mean resume_allow?"),
+    (
+        "pretrain experiment=bert_tiny,gpt_tiny",
+        "experiment=bert_tiny,gpt_tiny holds several values: name one, as in experiment=bert_tiny, "
+        "or add -m to run once per value",
+    ),
+    (
+        "pretrain experiment=ulmfit_classify",
+        "experiment/ulmfit_classify.yaml is not for this command, which has no group 'task'",
+    ),
     ("pretrain resume_allow=seed", "resume_allow: expected a list, such as [a,b]"),
     (
         "pretrain optimizer.betas=0.9,0.98",
@@ -186,17 +196,39 @@ IN_OWN_FILES = [
         "defaults: [override /task: regress]",
         "experiment/mine.yaml is not for this command, which has no group 'task'",
     ),
+    ("trainer: 5", "experiment/mine.yaml: expected settings of its own (name: value), found 5"),
+    ("- 1", "my/experiment/mine.yaml is not a mapping of settings (name: value)"),
+    ("", "my/experiment/mine.yaml is empty"),
+    (f"seed: 1 {'#' * 1_000_000}", "my/experiment/mine.yaml is larger than 1,000,000 bytes"),
     ("trainer: [1", "my/experiment/mine.yaml, line 3: not valid YAML (did not find expected ',' or ']')"),
     ("a: &a [1]\nb: *a", "my/experiment/mine.yaml, line 3: aliases (*name) are not taken; write the value out"),
 ]
 
 
-@pytest.mark.parametrize(("text", "answer"), IN_OWN_FILES, ids=[text for text, _ in IN_OWN_FILES])
+@pytest.mark.parametrize(("text", "answer"), IN_OWN_FILES, ids=[text[:40] for text, _ in IN_OWN_FILES])
 def test_a_mistake_in_an_own_file_is_answered_in_one_line(text, answer, own, composed, capsys):
     (own / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
     assert main(["pretrain", "--config-dir=my", "experiment=mine"]) == 2
     assert capsys.readouterr().err == f"ptft pretrain: {answer}\n"
     assert not composed
+
+
+def test_a_broken_file_that_nobody_asks_for_is_no_fault(own, composed):
+    (own / "experiment" / "broken.yaml").write_text("trainer: [1")
+    (own / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    assert main(["pretrain", "--config-dir=my", "experiment=mine"]) == 0
+    assert composed[0]["seed"] == 3
+
+
+def test_a_configuration_of_ones_own_without_defaults_is_told_how_to_begin(own, composed, capsys):
+    (own / "bare.yaml").write_text("seed: 3\n")
+    assert main(["pretrain", "--config-dir=my", "--config-name=bare"]) == 2
+    assert capsys.readouterr().err.endswith("has no defaults: begin it with 'defaults: [pretrain, _self_]'\n")
+
+
+def test_what_hydra_refuses_itself_is_wrong_usage_too(composed):
+    assert main(["pretrain", "--cfg=job", "--package=nothing"]) == 2
+    assert main(["pretrain", "--hydra-help"]) == 0
 
 
 def test_a_task_without_its_package_is_told_how_to_begin(own, capsys):
@@ -518,6 +550,7 @@ COMPLETIONS = [
     ("ptft pretrain model=gpt model.dr", ["model.dropout="]),
     ("ptft finetune ckpt=some", ["ckpt=some_run/"]),
     ("ptft show some", ["some_run/"]),
+    ("ptft pretrain --c", ["--cfg", "--config-name", "--config-dir"]),
     ("ptft nonsense x", []),
     ("ptft pretrain model=nonsense {", []),
 ]

@@ -18,7 +18,7 @@ KINDS = {"task": "objective"}  # groups that fill the slot of another
 BUILT = [(group, name) for group in OPTIONS if KINDS.get(group, group) in resolve.HOMES for name in OPTIONS[group]]
 EVERY = [(group, name) for group in OPTIONS for name in OPTIONS[group]]
 NOT_SETTINGS = {"defaults", "_target_"}
-FOR_THE_LOOP = {"base_lr", "scale", "weight_decay_end"}  # what becomes rates and decays
+FOR_THE_LOOP = {"base_lr", "scale", "vector_lr", "weight_decay_end"}  # what becomes rates and decays
 
 
 def node(group: str, name: str) -> dict:

@@ -24,6 +24,7 @@ FRONT = {
     "explain",
     "handover",
     "help",
+    "rehearsal",
     "schema",
     "sweep",
 }

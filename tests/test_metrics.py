@@ -28,8 +28,26 @@ def computed(probabilities, targets, batch: int = 7) -> dict[str, np.ndarray]:
     return {name: metric.compute().numpy() for name, metric in found.items()}
 
 
+def expected_auroc(targets, probabilities) -> float:
+    """scikit-learn's; it refuses classes that do not occur, which are then left out of the mean."""
+    classes = probabilities.shape[1]
+    present = targets.unique().tolist()
+    if len(present) < 2:
+        return np.nan
+    if classes == 2:
+        return sklearn.metrics.roc_auc_score(targets, probabilities[:, 1])
+    if len(present) == classes:
+        return sklearn.metrics.roc_auc_score(targets, probabilities, multi_class="ovr")
+    return np.mean([sklearn.metrics.roc_auc_score(targets == label, probabilities[:, label]) for label in present])
+
+
+def test_scores_of_very_many_classes_are_not_kept_for_a_ranking():
+    assert "auroc" in metrics.classification(100) and "auroc" not in metrics.classification(101)
+
+
 CASES = {
     "two classes": (2, 50, None, False),
+    "ties of two classes": (2, 50, None, True),
     "many classes": (7, 200, None, False),
     "classes absent from the targets": (6, 40, 3, False),
     "classes absent from both": (12, 9, 4, False),
@@ -50,6 +68,7 @@ def test_classification_metrics_equal_those_of_scikit_learn(case):
     np.testing.assert_allclose(found["balanced_accuracy"], balanced, **close)
     confusion = sklearn.metrics.confusion_matrix(targets, guesses, labels=classes)
     np.testing.assert_array_equal(found["confusion_matrix"], confusion)
+    np.testing.assert_allclose(found["auroc"], expected_auroc(targets, probabilities), equal_nan=True, **close)
     np.testing.assert_allclose(found["mcc"], sklearn.metrics.matthews_corrcoef(targets, guesses), **close)
     if len(classes) > 5:
         best = sklearn.metrics.top_k_accuracy_score(targets, probabilities, k=5, labels=classes)
@@ -65,6 +84,23 @@ def test_classification_metrics_equal_those_of_scikit_learn(case):
 
 def test_a_model_that_names_one_class_only_correlates_with_nothing():
     assert computed(torch.tensor([[0.9, 0.1]] * 5), torch.tensor([0, 1, 1, 0, 1]))["mcc"] == 0.0
+
+
+def test_a_surer_second_class_counts_where_the_first_is_one_for_all():
+    probabilities = torch.softmax(torch.tensor([[30.0, 0.0], [31.0, 0.0], [29.0, 0.0]]), -1)
+    assert probabilities[:, 0].tolist() == [1, 1, 1]
+    assert computed(probabilities, torch.tensor([0, 0, 1]))["auroc"] == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("classes", "targets"), [(3, [1, 1, 1]), (2, [0, 0]), (2, [1]), (1, [0, 0])])
+def test_one_class_alone_has_no_area_and_no_warning(classes, targets):
+    probabilities = torch.full((len(targets), classes), 1 / classes)
+    assert np.isnan(computed(probabilities, torch.tensor(targets))["auroc"])
+
+
+def test_probabilities_that_are_no_numbers_have_no_area():
+    assert np.isnan(computed(torch.full((3, 3), torch.nan), torch.tensor([0, 1, 2]))["auroc"])
 
 
 def test_batches_of_any_size_give_the_same_scores():
@@ -114,7 +150,7 @@ def test_errors_are_better_when_lower(name):
     assert metrics.lower_is_better(name)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "f1_macro", "r2", "valid/balanced_accuracy"])
+@pytest.mark.parametrize("name", ["accuracy", "auroc", "f1_macro", "r2", "valid/balanced_accuracy"])
 def test_achievements_are_better_when_higher(name):
     assert not metrics.lower_is_better(name)
 
@@ -139,10 +175,18 @@ def test_multilabel_metrics_equal_those_of_scikit_learn(absent):
     said = (scores >= 0.5).astype(int)
     precisions = [sklearn.metrics.average_precision_score(target[:, label], scores[:, label]) for label in range(absent, 5)]
     assert found["map"] == pytest.approx(np.mean(precisions))
+    areas = [sklearn.metrics.roc_auc_score(target[:, label], scores[:, label]) for label in range(absent, 5)]
+    assert found["auroc"] == pytest.approx(np.mean(areas))
     assert found["f1_macro"] == pytest.approx(sklearn.metrics.f1_score(target, said, average="macro", zero_division=0))
     assert found["f1_micro"] == pytest.approx(sklearn.metrics.f1_score(target, said, average="micro"))
     assert found["hamming_loss"] == pytest.approx(sklearn.metrics.hamming_loss(target, said))
     assert metrics.lower_is_better("valid/hamming_loss") and not metrics.lower_is_better("map")
+
+
+def test_a_label_that_all_have_or_none_has_no_area():
+    scores, target = torch.tensor([[0.9, 0.2, 0.4], [0.4, 0.1, 0.6]]), torch.tensor([[1, 0, 1], [1, 0, 0]])
+    assert updated(metrics.multilabel(3, 0.5), (scores, target))["auroc"] == 0
+    assert np.isnan(updated(metrics.multilabel(2, 0.5), (scores[:, :2], target[:, :2]))["auroc"])
 
 
 def pixels(*rows: str) -> torch.Tensor:

@@ -176,8 +176,8 @@ def test_lars_trusts_fully_where_a_norm_is_zero(weight, gradient):
 def test_every_optimizer_config_builds_and_descends(name):
     settings = yaml.safe_load((CONFIGS / "optimizer" / f"{name}.yaml").read_text())
     module, _, kind = settings.pop("_target_").rpartition(".")
-    for name in ("base_lr", "scale", "weight_decay_end"):  # the loop's: what rates and decays follow from
-        settings.pop(name)
+    for name in ("base_lr", "scale", "vector_lr", "weight_decay_end"):  # the loop's: what rates and decays follow from
+        settings.pop(name, None)
     weight, bias = torch.nn.Parameter(torch.ones(4, 3)), torch.nn.Parameter(torch.ones(4))
     groups = [{"params": [weight], "hidden": True}, {"params": [bias], "hidden": False, "weight_decay": 0.0}]
     optimizer = getattr(importlib.import_module(module), kind)(groups, **settings)

@@ -11,7 +11,7 @@ import torch
 
 from ptft.errors import UserError
 from ptft.models.gpt import GPT
-from ptft.resolve import BASES, HOMES, check, find, resolve
+from ptft.resolve import BASES, HOMES, _installed, check, find, resolve
 
 NODE = {"_target_": "ptft.models.gpt.GPT"}
 
@@ -125,6 +125,19 @@ def test_a_package_counts_only_where_the_user_trusts_it(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="trusted_modules"):
         resolve("model", node, {})
     assert resolve("model", node, {}, trusted=["mylab"]).dim == 3
+
+
+def test_an_installed_package_may_offer_itself(tmp_path, monkeypatch):
+    (tmp_path / "mylab4.py").write_text("import torch\nclass Net(torch.nn.Module):\n  pass\n")
+    (tmp_path / "mylab4-1.0.dist-info").mkdir()
+    (tmp_path / "mylab4-1.0.dist-info" / "entry_points.txt").write_text("[ptft.modules]\nmine = mylab4\n")
+    (tmp_path / "mylab4-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mylab4\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    _installed.cache_clear()
+    try:
+        assert type(resolve("model", {"_target_": "mylab4.Net"}, {})).__name__ == "Net"
+    finally:
+        _installed.cache_clear()
 
 
 def test_trust_covers_the_package_not_what_begins_like_it(tmp_path, monkeypatch):

@@ -314,6 +314,19 @@ def test_the_decay_of_matrices_can_go_along_half_a_cosine_and_vectors_never_deca
         assert {group["lr"] for group in training.optimizer.param_groups} == {0.05}
 
 
+def test_biases_and_norms_can_have_a_rate_of_their_own_which_layer_decay_and_schedule_multiply_too():
+    trained = objective()
+    groups = Full(layer_decay=0.5).groups(trained, 0.8, 0.0, vector_lr=0.08)
+    training = Training(trained, torch.optim.SGD(groups), Full(None))
+    for factor in (1.0, 0.25, 0.0):
+        training.set_rates(factor, 0.0)
+        rates = {name: group["lr"] for group in training.optimizer.param_groups for name in group["names"]}
+        assert rates["head.weight"] == pytest.approx(0.8 * factor)
+        assert rates["head.bias"] == pytest.approx(0.08 * factor)
+        assert rates["model.layers.2.linear.weight"] == pytest.approx(0.4 * factor)
+        assert rates["model.layers.2.norm.weight"] == rates["model.norm.bias"] == pytest.approx(0.04 * factor)
+
+
 # lora
 
 

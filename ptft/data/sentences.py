@@ -82,7 +82,7 @@ def said_of(empty: int, lost: list[int], lengths: list[int], words: int, room: i
         told = f"{cut:,} of {len(lengths):,} sentences ({cut / len(lengths):.1%}) cut to {room} tokens"
         said.append(f"{told}: {sum(lost):,} of {words:,} words count as {NO_TAG}; the longest has {max(lengths):,} tokens")
     if cut > len(lengths) / 2:
-        raise DataError(f"{said[-1]}; more than half lose words: use a model with a larger model.max_length")
+        raise DataError(f"{said[-1]}; more than half lose words: raise model.max_length, or dataset.max_length where it is set")
     return said
 
 

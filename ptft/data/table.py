@@ -163,7 +163,7 @@ def notes(empty: int, lengths: Sequence[int], room: int) -> list[str]:
         told = f"{cut:,} of {len(lengths):,} rows ({cut / len(lengths):.1%}) cut to {room} tokens"
         said.append(f"{told}; the longest has {max(lengths):,}")
     if cut > len(lengths) / 2:
-        raise DataError(f"{said[-1]}; more than half lose text: use a model with a larger model.max_length")
+        raise DataError(f"{said[-1]}; more than half lose text: raise model.max_length, or dataset.max_length where it is set")
     return said
 
 

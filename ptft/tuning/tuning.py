@@ -67,12 +67,19 @@ class Tuning:
         """The factor on the rate of parameters `below` levels under the heads."""
         return 1.0
 
-    def groups(self, objective: Objective, lr: float, weight_decay: float, weight_decay_end: float | None = None) -> list[dict]:
+    def groups(
+        self,
+        objective: Objective,
+        lr: float,
+        weight_decay: float,
+        weight_decay_end: float | None = None,
+        vector_lr: float | None = None,
+    ) -> list[dict]:
         """Parameter groups for any torch optimizer, with `names`, `label`, `base_lr` and `hidden` beside what it knows.
 
         Only matrices decay, embeddings among them; biases and norms never do. hidden: matrices of the layers, which are
         neither embeddings nor heads: what Muon is for. steady: whose rate follows no schedule. decay: what that of matrices
-        goes from and to, where it changes. Raises UserError where nothing trains.
+        goes from and to, where it changes. vector_lr: of biases and norms, None: lr. Raises UserError where nothing trains.
         """
         depth, top = depths(objective), len(objective.model.blocks)
         tables = {id(part.weight) for part in objective.modules() if isinstance(part, nn.Embedding)}
@@ -86,7 +93,8 @@ class Tuning:
             group = groups.setdefault((kind, rate), {"params": [], "names": []})
             group["params"].append(parameter)
             group["names"].append(name)
-            group.update(lr=lr * rate, base_lr=lr * rate, weight_decay=weight_decay if matrix else 0.0, hidden=hidden)
+            own = (lr if matrix or vector_lr is None else vector_lr) * rate
+            group.update(lr=own, base_lr=own, weight_decay=weight_decay if matrix else 0.0, hidden=hidden)
             group["steady"] = steady
             if matrix and weight_decay_end is not None:
                 group["decay"] = weight_decay, weight_decay_end

@@ -155,6 +155,21 @@ def test_a_base_rate_scales_with_the_rows_of_a_step(scale, lr, train, data, tmp_
     assert "base_lr: 1" in (run / "config.yaml").read_text()
 
 
+def test_the_rate_of_biases_and_norms_scales_as_the_base_rate_does(train, data, tmp_path):
+    model = ("model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "model.max_length=16")
+    rate = ("optimizer=lars", "optimizer.base_lr=0.2", "optimizer.vector_lr=0.4", "schedule=constant", "schedule.warmup=0")
+    sizes = ("trainer.batch_size=64", "trainer.steps=1", "trainer.log_every=1")
+    run = train(tmp_path / "run", "pretrain", *data.text, *model, *sizes, *rate)
+    assert [row["lr"] for row in metrics(run) if row["split"] == "train"] == [pytest.approx(0.1)]  # the largest rate
+    assert "vector_lr: 0.4" in (run / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(("value", "complaint"), [("fast", "a number or null, found 'fast'"), ("-1", "at least 0, found -1")])
+def test_a_rate_of_biases_and_norms_that_is_none_is_refused(value, complaint, cli, data):
+    answer = cli("pretrain", *data.text, "optimizer=lars", f"optimizer.vector_lr={value}")
+    assert f"optimizer.vector_lr: expected {complaint}" in answer.complaint
+
+
 def test_a_scale_that_is_none_of_the_known_ones_is_refused(cli, data):
     assert (
         "optimizer.scale=cubic: expected one of linear, sqrt, none"

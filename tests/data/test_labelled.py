@@ -196,7 +196,7 @@ def test_rows_cut_are_counted_and_too_many_are_refused(labelled, tokenizers):
     found = examples(dataset, tokenizers["byte"])["train"]
     assert len(found[-1]["tokens"]) == 32
     assert dataset.notes == ["train: 1 of 121 rows (0.8%) cut to 32 tokens; the longest has 100"]
-    with pytest.raises(DataError, match="more than half lose text: use a model with a larger model.max_length"):
+    with pytest.raises(DataError, match="more than half lose text: raise model.max_length, or dataset.max_length"):
         labelled(ROWS).prepare(tokenizers["byte"], 8, "class")
 
 

@@ -133,7 +133,7 @@ def test_long_sentences_are_cut_between_words_and_counted(tagged, tokenizers):
     assert len(found["label"]) == len(found["words"]) == 10
     told = "train: 1 of 61 sentences (1.6%) cut to 40 tokens: 2 of 370 words count as O; the longest has 50 tokens"
     assert dataset.notes == [told]
-    with pytest.raises(DataError, match="more than half lose words: use a model with a larger model.max_length"):
+    with pytest.raises(DataError, match="more than half lose words: raise model.max_length, or dataset.max_length"):
         tagged().prepare(tokenizers["byte"], 12, "tags")
 
 
