@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ptft import resolve
@@ -17,6 +18,8 @@ from ptft.tuning import top_names
 # settings of a model that leave the shape and the meaning of its weights as they are
 FREE = {"dropout", "max_length", "init_std", "local_heads"}
 FREE |= {"embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_drop"}
+
+VECTORS = "embedding.token.weight"  # all that a model of word vectors holds
 
 
 def check_inherited(config: dict, saved: dict) -> None:
@@ -48,10 +51,20 @@ def load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Rep
     if config.get("part"):
         weights = _of_part(objective.model, weights)
     fresh = top_names(objective.model, wanted["reinit_top"])
-    landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
+    try:
+        landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
+    except UserError as error:
+        vectors = wanted["allow_partial"] and weights.keys() == {VECTORS}
+        raise UserError(f"{error}{_that_takes(weights[VECTORS], objective.model) if vectors else ''}") from error
     if goes_on:
         load_heads(objective, read(source, "objective", level="size"))
     return landed
+
+
+def _that_takes(vectors: torch.Tensor, model: nn.Module) -> str:
+    """For the end of an error line: the setting with which the model has a table of vectors so wide."""
+    name = getattr(model, "token_width", "dim")
+    return f"; give model.{name}={vectors.shape[1]}" if VECTORS in model.state_dict() else ""
 
 
 def _of_part(model: nn.Module, weights: dict) -> dict:

@@ -28,7 +28,7 @@ BAD_STEPS_ALLOWED = 3
 class Evaluation:
     """What one pass over a split says: scores by name, tables (confusion matrix), lines and pictures of the model at work.
 
-    warnings: what the scores say must not go unnoticed.
+    A table whose metric has `names` maps these to numbers. warnings: what the scores say must not go unnoticed.
     """
 
     scores: dict[str, float]
@@ -260,7 +260,8 @@ def _scores(objective: Objective, means: dict[str, float], metrics: dict) -> tup
         if value.ndim == 0:
             scores[name] = float(value)
         else:
-            tables[name] = value.cpu().numpy()
+            names = getattr(metric, "names", None)  # of what is not classes
+            tables[name] = value.cpu().numpy() if names is None else dict(zip(names, value.tolist(), strict=True))
     return scores, tables
 
 

@@ -175,9 +175,11 @@ def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Eval
 
 
 def per_class(found: Evaluation, labels: list[str] | None) -> dict[str, Any]:
-    """Tables with one number for each class, by the name of the class."""
-    vectors = {name: table.tolist() for name, table in found.tables.items() if labels and table.shape == (len(labels),)}
-    named = {name: dict(zip(labels, values, strict=True)) for name, values in vectors.items()}
+    """Tables with one number for each class, by the name of the class, or for each type of spans, by its name."""
+    named = {name: table for name, table in found.tables.items() if isinstance(table, dict)}
+    plain = {name: table for name, table in found.tables.items() if name not in named}
+    vectors = {name: table.tolist() for name, table in plain.items() if labels and table.shape == (len(labels),)}
+    named |= {name: dict(zip(labels, values, strict=True)) for name, values in vectors.items()}
     return {"per_class": named} if named else {}
 
 

@@ -191,7 +191,7 @@ class Run:
     def tables(self, step: int, tables: Mapping[str, Any], split: str = "valid") -> None:
         """Keep the tables of the latest evaluation of a split, in place of those of earlier ones."""
         if tables:
-            found = {name: table.tolist() for name, table in tables.items()}
+            found = {name: table if isinstance(table, dict) else table.tolist() for name, table in tables.items()}
             self.write(f"tables/{split}.json", dump(plain({"step": step, **found})))
 
     def samples(self, step: int, lines: Sequence[str], split: str = "valid") -> None:

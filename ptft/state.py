@@ -138,7 +138,7 @@ def load_model(
 
     Every weight must land and every one must be used, unless `allow_partial`. fresh: names that keep the model's own
     start. A model with a method `adapt` may first make them fit images of its own size and channels. Raises UserError with
-    samples of what does not fit, and the prefix that would explain it.
+    samples of what does not fit, and the prefix that would explain it; CheckpointError for numbers of another kind.
     """
     tensors = model.adapt(dict(tensors)) if hasattr(model, "adapt") else tensors
     found = report(tensors, model, fresh)
@@ -146,6 +146,10 @@ def load_model(
         raise UserError(f"ckpt: {found}{_explain(found)}; ckpt_load.allow_partial=true loads what fits")
     if not found.loaded and (tensors or found.missing):  # a linear model has none: all it learns is in the head
         raise UserError(f"ckpt: no weight of the checkpoint fits the model{_explain(found)}")
+    own = model.state_dict()
+    for name in found.loaded:
+        if tensors[name].dtype != own[name].dtype:
+            raise CheckpointError(f"ckpt: {name} is {tensors[name].dtype} in the checkpoint and {own[name].dtype} in the model")
     model.load_state_dict({name: tensors[name] for name in found.loaded}, strict=False)
     return found
 

@@ -153,6 +153,12 @@ def test_whole_weights_land_and_the_report_says_so():
     assert str(found) == "4 tensors loaded (100.0% of 40 parameters), 0 newly initialised, 0 of the checkpoint unused"
 
 
+def test_weights_of_another_precision_are_refused_by_name():
+    halves = {name: value.half() for name, value in layers(1).state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"layer0.weight is torch.float16 in the checkpoint and torch.float32 in the model"):
+        load_model(layers(1), halves)
+
+
 def test_a_deeper_model_than_the_checkpoint_is_refused_before_any_weight_moves():
     model = layers(3)
     before = {name: value.clone() for name, value in model.state_dict().items()}

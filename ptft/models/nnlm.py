@@ -18,6 +18,7 @@ class NNLM(nn.Module):
     """
 
     traits = frozenset({"text", "causal"})
+    token_width = "width"  # the setting that says how wide a token's vector is, where it is not dim
 
     def __init__(self, vocab_size: int, window: int, width: int, hidden: int, direct: bool, max_length: int, init_std: float):
         super().__init__()

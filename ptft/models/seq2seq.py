@@ -16,6 +16,7 @@ class Seq2Seq(nn.Module):
     """
 
     traits = frozenset({"text", "seq2seq"})
+    token_width = "dim_embedding"  # the setting that says how wide a token's vector is, where it is not dim
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Seq2Seq(nn.Module):
     def begin(self, tokens: Tensor, mask: Tensor | None = None) -> Memory:
         """What `write` needs of sources [B, S]."""
         source, states = self.encoder(self.token_embedding(tokens), mask)
-        return Memory(source, mask, states, source.new_zeros(len(source), 1, self.dim))
+        return Memory(source, mask, states, source.new_zeros(source.shape[0], 1, self.dim))
 
     def write(self, target: Tensor, memory: Memory) -> Tensor:
         """Features [B, T, dim] of target tokens that continue what the memory holds."""

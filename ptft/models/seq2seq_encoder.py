@@ -16,6 +16,7 @@ class Seq2SeqEncoder(nn.Module):
     """
 
     traits = frozenset({"text"})
+    token_width = "dim_embedding"  # the setting that says how wide a token's vector is, where it is not dim
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ def runs(cli, mlm_run, clm_run, data, tmp_path_factory):
     words = RUNS | {"texts": ("finetune", f"ckpt={mlm_run}", *data.classes, *SMOKE)}
     fresh = ("finetune", "ckpt=null", *data.classes, "tokenizer=byte", *SMOKE)
     words |= {name: (*fresh, *model) for name, model in RECURRENT.items()}
+    words["infill"] = ("pretrain", "objective=infill", "model=seq2seq", "model.dim=16", *data.text, *SMOKE)
 
     def run(name: str):
         if name not in made:
@@ -52,7 +53,7 @@ def objective(compose):
     return lambda run: build.stage(compose("evaluate", f"ckpt={run}", "device=cpu"), prepare=False).objective.eval()
 
 
-QUICK, SLOW = ("texts",), ("vit", "mlm", "clm", "resnet", "table", *RECURRENT)
+QUICK, SLOW = ("texts",), ("vit", "mlm", "clm", "resnet", "table", *RECURRENT, "infill")
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])

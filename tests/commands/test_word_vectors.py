@@ -101,6 +101,24 @@ def test_vectors_begin_another_model(run, train, data, tmp_path):
     assert len(after) > 1
 
 
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("lstm", "model.dim=16"),
+        ("nnlm", "model.width=16"),
+        ("seq2seq_encoder", "model.dim_embedding=16"),
+    ],
+)
+def test_a_model_of_another_width_is_told_which_setting_takes_the_vectors(model, hint, run, cli, train, data, tmp_path):
+    still = ("preset=smoke", "trainer.steps=1", "optimizer.lr=0.0", "device=cpu", *data.classes)
+    words = (f"ckpt={run}", "task=classify", f"model={model}", "ckpt_load.allow_partial=true", *still)
+    answer = cli("finetune", *words, f"run={tmp_path / 'refused'}")
+    assert answer.code == 2 and answer.complaint.endswith(f"; give {hint}")
+    found = train(tmp_path / "run", "finetune", *words, *hint.split())
+    before, after = (load_file(locate(str(folder)) / "model.safetensors") for folder in (run, found))
+    assert torch.equal(after["embedding.token.weight"], before["embedding.token.weight"])
+
+
 def test_glove_counts_once_and_hands_on_vectors(cli, data, train, tmp_path):
     words = ("pretrain", "objective=glove", *WORDS, *data.text, "trainer.batch_size=1")
     run = train(tmp_path / "glove", *words)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 
 from ptft.data.loader import Loader
 from ptft.data.pieces import WordEncoder
@@ -165,7 +165,35 @@ def test_scores_of_an_evaluation_are_those_of_seqeval_whatever_the_batches(batch
     assert found.scores["recall"] == pytest.approx(recall_score(truth, guesses))
     right = sum(one == other for pair in zip(truth, guesses, strict=True) for one, other in zip(*pair, strict=True))
     assert found.scores["accuracy"] == pytest.approx(right / 14)
-    assert objective.score in found.scores and found.tables["type_f1"].shape == (2,)
+    kinds = objective.scheme.types
+    assert objective.score in found.scores and found.tables["type_f1"].keys() == set(kinds)
+    expected = dict(zip(kinds, f1_score(truth, guesses, average=None, zero_division=0), strict=True))
+    assert found.tables["type_f1"] == pytest.approx(expected)
+
+
+def test_scores_of_each_type_are_left_by_name_and_a_type_that_is_absent_has_none(cli, tmp_path):
+    files = {name: tmp_path / f"{name}.conll" for name in ("train", "valid")}
+    files["train"].write_text("the O\nbig O\ncat B-A\n\na B-B\nred I-B\ndog B-C\n\n" * 10)
+    files["valid"].write_text("the O\nbig O\ncat B-A\n\na B-B\nred O\n\na B-B\nred I-B\n\n" * 10)
+    data = (f"dataset.path={files['train']}", f"dataset.valid_path={files['valid']}", "dataset.test_fraction=0")
+    model = ("model=transformer", "model.dim=16", "model.layers=1", "model.heads=2", "model.hidden=32", "tokenizer=byte")
+    still = ("trainer.steps=40", "trainer.batch_size=8", "optimizer.lr=0.01", "device=cpu", f"run={tmp_path / 'run'}")
+    answer = cli("finetune", "ckpt=null", "task=tag", "dataset=tagged_text", *data, *model, *still)
+    assert answer.code == 0, answer.err
+    asked = cli("evaluate", f"ckpt={tmp_path / 'run'}", "split=valid", f"run={tmp_path / 'out'}", "device=cpu")
+    predicted = cli("predict", f"ckpt={tmp_path / 'run'}", f"input={files['valid']}", "device=cpu")
+    assert asked.code == predicted.code == 0, asked.err + predicted.err
+    guesses = [json.loads(line)["tags"] for line in predicted.out.splitlines()]
+    truth = [["O", "O", "B-A"], ["B-B", "O"], ["B-B", "I-B"]] * 10
+    report = classification_report(truth, guesses, output_dict=True, zero_division=0)
+    for found in (read_json(tmp_path / place / "scores.json")["valid"]["per_class"] for place in ("run", "out")):
+        for name in ("f1", "precision", "recall"):
+            said = found[f"type_{name}"]
+            assert said.keys() == {"A", "B", "C"} and "nan" in said.values()
+            for kind, value in said.items():
+                present = kind in report
+                assert value == (pytest.approx(report[kind]["f1-score" if name == "f1" else name]) if present else "nan")
+        assert read_json(tmp_path / "run" / "tables" / "valid.json").items() >= found.items()
 
 
 def test_samples_show_predicted_and_true_spans(make_tag, sentences, draw):
