@@ -130,8 +130,11 @@ def _override(command: str, word: str, before: list[str]) -> str:
         raise UserError(f"{word}: a setting cannot be left out, only a group; give it a value instead")
     if not OVERRIDE_KEY.match(key):
         raise UserError(f"'{word}' sets nothing; settings are written key=value, without spaces around the =")
+    # a task fills the slot that is called objective everywhere else
     if command == "finetune" and key.startswith("task."):
-        key = f"objective.{key.removeprefix('task.')}"  # a task fills the slot that is called objective everywhere else
+        key = f"objective.{key.removeprefix('task.')}"
+    if command == "finetune" and key == "objective" and value in groups([config_dir()])["task"]:
+        key = "task"
     return key + equals + value
 
 

@@ -86,6 +86,8 @@ def _no_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     if not group:
         return f"--config-name={option}: there is no such file {option}.yaml"
+    if group == "objective" and option in groups([config_dir()])["task"]:
+        return f"objective has no option '{option}', which is a task: ptft finetune task={option}"
     options = [name for name in error.options or [] if name != "from_ckpt"]
     return f"{group} has no option '{option}'{did_you_mean(option, options)}"
 

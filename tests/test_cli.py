@@ -133,6 +133,7 @@ MISTAKES = [
     ("pretrain ~model", "model must be given: model=NAME"),
     ("pretrain ~optimizer.lr", "~optimizer.lr: a setting cannot be left out, only a group; give it a value instead"),
     ("pretrain task=classify", "pretrain has no group 'task'; did you mean objective=NAME?"),
+    ("pretrain objective=distill", "objective has no option 'distill', which is a task: ptft finetune task=distill"),
     ("finetune objective=clm ckpt=null", "finetune has no group 'objective'; did you mean task=NAME?"),
     ("finetune", "ckpt must be given: ckpt=RUN, or ckpt=null model=NAME to start from scratch"),
     ("finetune ckpt=null", "model must be given: model=NAME (without ckpt there is none to take over)"),
@@ -295,6 +296,11 @@ def test_a_task_of_images_brings_images_and_no_tokenizer(task, composed):
     assert main(["finetune", "ckpt=null", f"task={task}", "model=resnet_small"]) == 0
     assert composed[0]["tokenizer"] is None
     assert composed[0]["trainer"]["batch_size"] == 8
+
+
+def test_a_task_may_be_called_the_objective_it_is(composed):
+    assert main(["finetune", "ckpt=null", "model=gpt", "objective=generate"]) == 0
+    assert composed[0]["objective"]["_target_"].endswith("Generate")
 
 
 def test_an_experiment_beats_the_objective_a_preset_beats_it_and_the_command_line_all(own, composed):

@@ -40,7 +40,7 @@ LIGHT = {"ResNet": "resnet_small", "VAE": "vae", "ViT": "vit"}  # options of the
 HEAVY = {"densenet121", "googlenet", "inception_v3", "vgg11"}
 SIDE = 28  # pixels
 # what some objectives and models ask of other parts
-ASKED = {"bert": {"dataset": {"documents": "line"}}, "nnlm": {"objective": {"tie": False}}}
+ASKED = {"bert": {"dataset": {"documents": "line"}}}
 TASKS_OF_TEXT = {"class": "classes", "number": "numbers", "text": "pairs", None: "classes"}
 
 

@@ -49,9 +49,8 @@ def family_of(node: dict[str, Any]) -> Family:
     if families is None:
         raise UserError(f"format=hf: model {name} is none of Hugging Face's: only Transformer and GPT are written so")
     family = next((each for each in families if each.fixed["positions"] == node["positions"]), families[0])
-    faults = [
-        f"model.{key}={_told(node[key])} (only {_told(value)})" for key, value in family.fixed.items() if node[key] != value
-    ]
+    fixed = {key: value for key, value in family.fixed.items() if key != "bias"}  # none is one of zeros
+    faults = [f"model.{key}={_told(node[key])} (only {_told(value)})" for key, value in fixed.items() if node[key] != value]
     if node["activation"] not in THEIRS:
         faults.append(f"model.activation={node['activation']} (only {', '.join(THEIRS)})")
     if faults:
@@ -106,7 +105,8 @@ def _model(family: Family, node: dict[str, Any], objective: Objective) -> dict[s
     own["embedding.segment.weight"] = rows if len(rows) > 1 else rows.repeat(2, 1)
     found = {}
     for ours, theirs in family.names(node["layers"]).items():
-        found |= dict(zip(theirs, family.parted(ours, own[ours], len(theirs), node["heads"]), strict=True))
+        whole = own[ours] if ours in own else torch.zeros(len(own[f"{ours.removesuffix('bias')}weight"]))
+        found |= dict(zip(theirs, family.parted(ours, whole, len(theirs), node["heads"]), strict=True))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -43,17 +43,25 @@ class NextToken(Objective):
     def __init__(self, model: nn.Module, tokenizer: Any, tie: bool | None, bias: bool = False):
         super().__init__(model)
         width = model.token_embedding.embedding_dim
-        tie = width == model.dim and not bias if tie is None else tie
         if tie and bias:
             raise ValueError("bias=true: only a head of its own has one; give tie=false as well")
         if tie and width != model.dim:
             raise ValueError(f"tie=true: the token embedding is {width} wide and the features are {model.dim}; give tie=false")
-        self.tokenizer = tokenizer
-        self.head = None if tie else nn.Linear(model.dim, tokenizer.vocab_size, bias)
-        if self.head is not None:
-            nn.init.normal_(self.head.weight, std=0.02)
+        self.tokenizer, self._open = tokenizer, tie is None
+        tied = tie or (tie is None and width == model.dim and not bias)
+        self.head = None if tied else self._own_head(bias)
+
+    def _own_head(self, bias: bool) -> nn.Linear:
+        head = nn.Linear(self.model.dim, self.tokenizer.vocab_size, bias)
+        nn.init.normal_(head.weight, std=0.02)
         if bias:
-            nn.init.zeros_(self.head.bias)
+            nn.init.zeros_(head.bias)
+        return head
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """A head of its own where the saved weights have one, and nobody asked for a tied one."""
+        if self._open and self.head is None and "head.weight" in tensors:
+            self.head = self._own_head("head.bias" in tensors)
 
     def prompt(self, text: str) -> list[int]:
         """The ids that a text to continue begins with; an empty one begins like a new document."""

@@ -102,7 +102,11 @@ def test_of_the_heads_of_bert_that_for_pairs_is_left_out(bert, tokenizer, tmp_pa
     assert difference(lambda inputs: theirs(network, inputs).logits, objective.answer, random) < 1e-4
 
 
-@pytest.mark.parametrize("changes", [{}, ROTARY], ids=["learned", "rotary"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, ROTARY, {"bias": False}, {**ROTARY, "bias": False, "local_heads": 0}],
+    ids=["learned", "rotary", "learned without biases", "rotary without biases"],
+)
 @pytest.mark.parametrize("tie", [True, False])
 def test_a_causal_model_is_one_that_goes_on_writing(tie, changes, gpt, tokenizer, tmp_path):
     model, node = gpt(**changes)
@@ -192,7 +196,6 @@ def test_without_the_library_a_folder_is_read_back_by_ptft(gpt, tokenizer, tmp_p
         ({"positions": "sinusoidal"}, r"bert has no model.positions=sinusoidal \(only learned\)"),
         ({"positions": "rotary"}, r"esm has no model.norm=post \(only pre\)"),
         ({"norm": "pre"}, r"model.norm=pre \(only post\)"),
-        ({"bias": False}, r"model.bias=false \(only true\)"),
         ({"activation": "swiglu"}, r"model.activation=swiglu \(only relu, "),
         ({"_target_": "ptft.models.resnet.ResNet"}, "ResNet is none of Hugging Face's"),
     ],
