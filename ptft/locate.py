@@ -9,8 +9,10 @@ from typing import Any
 
 from ptft import elsewhere
 from ptft.errors import CheckpointError, UserError, nearest
-from ptft.manifest import NAME, read_manifest
+from ptft.lock import hold
+from ptft.manifest import MANIFEST, NAME, read_manifest
 
+ATTEMPTS = 5
 CONFIG_BYTES = 1_000_000
 CONFIG_NODES = 10_000
 CONFIG_DEPTH = 30
@@ -22,13 +24,25 @@ def locate(text: str | Path) -> Path:
     """The checkpoint folder that `ckpt=text` means.
 
     text: a run folder (its best checkpoint, else its last), RUN/best, RUN/last, a checkpoint folder itself, or weights from
-    elsewhere (SCHEME:NAME). Raises UserError where nothing is there, CheckpointError where what is there is no checkpoint.
+    elsewhere (SCHEME:NAME). It stays as long as this process, though its run may go on. Raises UserError where nothing is
+    there, CheckpointError where what is there is no checkpoint.
     """
-    path = Path(text).expanduser()
     if not str(text).strip():
         raise UserError("ckpt is empty; give a run folder or a checkpoint folder")
     if imported := elsewhere.checkpoint(text):
         return imported
+    for _ in range(ATTEMPTS):
+        try:
+            path = _located(text)
+        except CheckpointError:  # maybe of one that its run has just retired
+            continue
+        if hold(path / MANIFEST):
+            return path
+    return _located(text)
+
+
+def _located(text: str | Path) -> Path:
+    path = Path(text).expanduser()
     if path.is_symlink():  # one that the user names; within a run and its checkpoints none is followed
         path = path.resolve()
     if (path / "manifest.json").is_file():

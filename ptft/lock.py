@@ -1,4 +1,4 @@
-"""One run, one folder: a lock that the kernel frees when its process ends, however it ends."""
+"""One run, one folder, and what is read of it: locks that the kernel frees when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from ptft.errors import MachineError
 
 _held: set[int] = set()
+_read: dict[Path, int] = {}  # the manifests of checkpoints that this process reads
 
 
 def _forget_in_child() -> None:
@@ -51,6 +52,47 @@ class Lock:
         if self._descriptor in _held:
             _held.remove(self._descriptor)
             os.close(self._descriptor)
+
+
+def hold(manifest: Path) -> bool:
+    """Keep a checkpoint from being retired while this process lives, by its manifest; False where it is gone already."""
+    try:
+        descriptor = os.open(manifest, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:  # whoever reads it will say why it cannot be read
+        return True
+    with contextlib.suppress(OSError):  # some file systems have no locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    if not _is(manifest, descriptor):
+        os.close(descriptor)
+        return False
+    if manifest in _read:
+        os.close(_read[manifest])
+    _read[manifest] = descriptor
+    return True
+
+
+def is_read(manifest: Path) -> bool:
+    """Whether another process holds a checkpoint by its manifest; this one lets go of it."""
+    if manifest in _read:
+        os.close(_read.pop(manifest))
+    descriptor = os.open(manifest, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether an open file still goes by this name."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _signature() -> dict[str, int | str]:

@@ -221,7 +221,7 @@ def evaluate(
     limit: look only at the first `settings.eval_batches` batches, where that is set.
     """
     objective.eval()
-    objective.thorough = not limit
+    objective.thorough, objective.evaluated = not limit, loader.rows
     device = next(objective.parameters()).device
     seed_step(settings.seed, "evaluate")
     sums: dict[str, list[float]] = {}

@@ -74,6 +74,7 @@ class Objective(nn.Module):
     steady: tuple[str, ...] = ()  # beginnings of the names of parameters whose rate follows no schedule
     loss_ranks: bool = True  # whether a lower loss means a better model; otherwise the later of equal scores is better
     thorough: bool = False  # whether what is evaluated now is the last word on a split, and may take its time
+    evaluated: Any = None  # the rows that are evaluated now
 
     def __init_subclass__(cls) -> None:
         """Refuse what would be misread, or never called. Raises ContractError."""

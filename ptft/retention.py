@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 
 from ptft.durable import replace, sync
-from ptft.manifest import manifests
+from ptft.lock import is_read
+from ptft.manifest import MANIFEST, manifests
 
 LEAST_KEPT = 2  # so that one damaged checkpoint is never the end of a run
 
@@ -32,12 +33,17 @@ def point(folder: Path, run_id: str) -> None:
 
 
 def retire(folder: Path, run_id: str, keep_last: int | None) -> None:
-    """Remove a run's older checkpoints: all but the newest `keep_last`, at least two, and the best. None keeps all."""
+    """Remove a run's older checkpoints: all but the newest `keep_last`, at least two, the best, and what others read now.
+
+    None keeps all.
+    """
     mine = _of_run(folder, run_id)
     if keep_last is None:
         return
     kept = {*list(mine)[-max(keep_last, LEAST_KEPT) :], *_best(mine)}
     for name in mine.keys() - kept:
+        if is_read(folder / name / MANIFEST):
+            continue  # until a later save
         # by one rename it is no checkpoint any more, however little of it is removed before a kill
         os.rename(folder / name, folder / f".trash-{name}")
         _remove(folder / f".trash-{name}")

@@ -40,6 +40,7 @@ BEFORE_TORCH = FRONT | {
     "errors",
     "exactjson",
     "locate",
+    "lock",
     "manifest",
     "protocols",
     "terminal",

@@ -43,6 +43,20 @@ def test_a_run_that_was_never_evaluated_means_its_last_checkpoint(run):
     assert locate(f"{run}/last") == locate(run)
 
 
+def test_a_checkpoint_that_is_retired_while_it_is_looked_up_makes_way_for_its_successor(run, monkeypatch):
+    first = run / "checkpoints" / "step-0000000100"
+
+    def retired(manifest):
+        if first.exists():  # between finding it and reading it
+            shutil.rmtree(first)
+            point(run, "best", "step-0000000200")
+            return False
+        return True
+
+    monkeypatch.setattr("ptft.locate.hold", retired)
+    assert locate(run).name == "step-0000000200"
+
+
 def test_a_checkpoint_folder_means_itself(run):
     folder = run / "checkpoints" / "step-0000000300"
     assert locate(folder) == folder

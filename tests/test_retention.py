@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import torch
 
 from ptft.checkpoint import save
+from ptft.lock import hold
 from ptft.manifest import names, verify
 from ptft.retention import point, retire, sweep
 
@@ -18,6 +22,25 @@ def test_the_newest_and_the_best_stay(tmp_path):
         commit(tmp_path, step, best=step in (2, 3))
     retire(tmp_path, "one", keep_last=2)
     assert kept(tmp_path) == [3, 6, 7]
+
+
+def test_what_another_process_reads_stays_until_that_ends(tmp_path):
+    paths = [commit(tmp_path, step) for step in range(1, 6)]
+    program = f"from ptft.locate import locate; locate({str(paths[0])!r}); print('read', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline() == "read\n"
+        retire(tmp_path, "one", keep_last=2)
+        assert kept(tmp_path) == [1, 4, 5]
+        reader.stdin.close()
+    retire(tmp_path, "one", keep_last=2)
+    assert kept(tmp_path) == [4, 5]
+
+
+def test_what_this_process_has_read_keeps_it_from_nothing(tmp_path):
+    paths = [commit(tmp_path, step) for step in range(1, 4)]
+    assert hold(paths[0] / "manifest.json") and not hold(tmp_path / "gone" / "manifest.json")
+    retire(tmp_path, "one", keep_last=2)
+    assert kept(tmp_path) == [2, 3]
 
 
 def test_at_least_two_stay_whatever_is_asked(tmp_path):

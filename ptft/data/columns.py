@@ -15,6 +15,7 @@ from ptft.errors import DataError
 
 GAPS = {"", "?", "na", "n/a", "<na>", "#n/a", "nan", "null", "none"}  # cells of a number column that say nothing
 NAMES_SHOWN = 6
+LARGEST = float(np.finfo(np.float32).max)  # that the tensors to come can hold
 Cells = Sequence[float] | Sequence[str]
 
 
@@ -155,8 +156,8 @@ def number_cell(cell: Any, where: str, column: str) -> float:
         hint = f"dataset.categorical=[{column}] reads it as categories"
         found = f"'{cell[:40]}'" if isinstance(cell, str) else type_name(cell)
         raise DataError(f"{where}: column '{column}' is {found}, expected a number; {hint}")
-    if math.isinf(value):
-        raise DataError(f"{where}: column '{column}' is infinite, expected a finite number or nothing")
+    if abs(value) > LARGEST:
+        raise DataError(f"{where}: column '{column}' is {value:g}, expected a number of at most {LARGEST:.1e} or nothing")
     return value
 
 

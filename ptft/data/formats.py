@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ptft.data.files import inner_suffix
-from ptft.data.opening import import_pyarrow, open_seekable, open_text
+from ptft.data.opening import DELIMITERS, import_pyarrow, open_seekable, open_text
 from ptft.errors import DataError
 
 Row = tuple[str, dict[str, Any]]
 ROW_LIMIT = 1 << 25  # characters of one row; longer ones are a broken file
 ARROW_BATCH = 4096
-DELIMITERS = ",\t;|"
 csv.field_size_limit(ROW_LIMIT)
 
 

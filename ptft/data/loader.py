@@ -140,6 +140,11 @@ class Loader:
         self.pools: dict[str, tuple[Any, Questions]] = {}
 
     @property
+    def rows(self) -> Sequence[Any]:
+        """The examples by number."""
+        return self.assembly.source
+
+    @property
     def samples(self) -> int:
         """Rows in an epoch."""
         return len(self.assembly)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import io
 import zlib
@@ -14,6 +15,7 @@ from ptft.data.files import SUFFIXES, inner_suffix
 from ptft.errors import DataError, MachineError
 
 HEAD = 1 << 16
+DELIMITERS = ",\t;|"
 GZIP, ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -96,8 +98,21 @@ def kind(path: Path, table: bool = False) -> str:
     if named in ("jsonl", "json"):
         return json_kind(head)
     if named == "unknown" or (named == "text" and table):
-        return guess(head)
+        found = guess(head)
+        return "delimited" if found == "text" and table and is_table(head) else found
     return named
+
+
+def is_table(head: bytes) -> bool:
+    """Whether the lines of a file that should be a table have equally many cells, more than one."""
+    lines = head.decode("utf-8", errors="replace").splitlines()
+    lines = [line for line in (lines[:-1] if len(head) == HEAD else lines)[:20] if line]
+    for delimiter in DELIMITERS:
+        with contextlib.suppress(csv.Error):
+            widths = {len(cells) for cells in csv.reader(lines, delimiter=delimiter, strict=True)}
+            if len(lines) > 1 and len(widths) == 1 and widths != {1}:
+                return True
+    return False
 
 
 def json_kind(head: bytes) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from ptft.data.columns import LARGEST
 from ptft.data.splits import assign
 from ptft.data.table import Table
 from ptft.errors import DataError
@@ -77,9 +77,9 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def is_number(label: str) -> bool:
-    """Whether a label is a finite number; Python reads 1_1 as eleven, and no table means that."""
+    """Whether a label is a number that fp32 holds; Python reads 1_1 as eleven, and no table means that."""
     try:
-        return "_" not in label and math.isfinite(float(label))
+        return "_" not in label and abs(float(label)) <= LARGEST
     except ValueError:
         return False
 

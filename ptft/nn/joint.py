@@ -121,7 +121,7 @@ class JointEmbedding(Objective):
 
     def scores(self, means: dict[str, float]) -> dict[str, float]:
         """The loss as a share of what it is when all embeddings are equal, and what the probe finds."""
-        found = self.probe.scores(self.probed) if self.probe else {}
+        found = self.probe.scores(self.probed, self.evaluated) if self.probe else {}
         if "collapsed_loss" in means:
             found["loss_over_collapse"] = means["loss"] / means["collapsed_loss"]
         return found

@@ -19,7 +19,7 @@ class Pretext(Objective):
 
     A subclass adds to the means of its outputs `collapsed_loss`: what an answer costs that does not depend on the input.
     Evaluations report the loss as a share of it, and warn where that is within 1% of 1. probe: knn or linear, how well
-    features tell classes at each evaluation, with at most probe_rows rows of train as the bank and as many of valid.
+    features tell classes at each evaluation, with at most probe_rows rows of train as the bank, and as many of the split.
     """
 
     needs = frozenset({"image"})
@@ -34,7 +34,7 @@ class Pretext(Objective):
         """The loss as a share of its collapse constant, and what the probe finds."""
         constant = means["collapsed_loss"]
         found = {"loss_over_collapse": means["loss"] / constant if constant else math.nan}
-        return found | (self.probe.scores(self.model) if self.probe else {})
+        return found | (self.probe.scores(self.model, self.evaluated) if self.probe else {})
 
     def warnings(self, scores: dict[str, float]) -> list[str]:
         share = scores["loss_over_collapse"]

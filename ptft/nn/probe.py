@@ -163,7 +163,10 @@ def choose(size: int, limit: int | None) -> np.ndarray:
 
 
 def online(protocol: Protocol | None, limit: int | None, dataset: Any, read: Read, pooling: str) -> Probe | None:
-    """The probe that runs with each evaluation: train rows are the bank, valid rows the queries; None without labels."""
+    """The probe that runs with each evaluation: train rows are the bank, those of valid the queries unless others are given.
+
+    None without labels.
+    """
     if protocol is None or dataset is None:
         return None
     bank, queries = dataset.rows("train"), dataset.rows("valid")

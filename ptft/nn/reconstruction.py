@@ -39,7 +39,7 @@ class Reconstruction(Objective):
 
     Values are standardised, so a mean squared error of 1 is about that of the mean image or row. transform: of images, None
     for tables. probe: knn or linear, how well features tell classes at each evaluation, with at most probe_rows rows of
-    train as the bank and as many of valid. Scores of images: mse and psnr of pixels from 0 to 1.
+    train as the bank and as many of what is evaluated. Scores of images: mse and psnr of pixels from 0 to 1.
     """
 
     needs = frozenset({"decodes"})
@@ -53,7 +53,7 @@ class Reconstruction(Objective):
 
     def scores(self, means: dict[str, float]) -> dict[str, float]:
         found = peak_signal_to_noise(means["mse"]) if "mse" in means else {}
-        return found | (self.probe.scores(self.model) if self.probe else {})
+        return found | (self.probe.scores(self.model, self.evaluated) if self.probe else {})
 
     def shown(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """A picture with a line of images for each of rows, normalised [B, C, H, W], under its title; none of tables."""

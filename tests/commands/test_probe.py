@@ -39,15 +39,16 @@ def probed(cli, tmp_path):
     def run(ckpt, protocol, *words):
         answer = cli("evaluate", f"ckpt={ckpt}", f"protocol={protocol}", f"run={tmp_path / 'out'}", *words)
         assert answer.code == 0, answer.err
-        (found,) = read_json(tmp_path / "out" / "scores.json").values()
-        return found
+        (split,) = [word.removeprefix("split=") for word in words if word.startswith("split=")] or ["test"]
+        return read_json(tmp_path / "out" / "scores.json")[split]
 
     return run
 
 
 def test_the_probe_beside_training_and_the_one_afterwards_say_the_same(joint_run, probed):
-    online = read_json(joint_run / "scores.json")["valid"]["knn_accuracy"]
-    assert probed(joint_run, "knn", "split=valid")["knn_accuracy"] == pytest.approx(online, abs=1e-6)
+    online = {split: scores["knn_accuracy"] for split, scores in read_json(joint_run / "scores.json").items()}
+    offline = {split: probed(joint_run, "knn", f"split={split}")["knn_accuracy"] for split in ("valid", "test")}
+    assert online == pytest.approx(offline, abs=1e-6)
 
 
 def test_protocols_stand_side_by_side_in_the_scores_and_features_in_a_map(joint_run, probed, tmp_path):

@@ -117,6 +117,14 @@ def test_a_broken_file_is_refused_with_the_place_and_the_reason(name, tmp_path):
         list(rows(tmp_path / file))
 
 
+@pytest.mark.parametrize("name", ["rows.data", "rows.txt", "rows"])
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+def test_a_table_is_known_by_its_lines_whatever_its_name(name, delimiter, tmp_path):
+    lines = ["text,label", '"one, two",a', "three,b"]
+    (tmp_path / name).write_text("\n".join(line.replace(",", delimiter) for line in lines) + "\n")
+    assert [list(row.values()) for _, row in rows(tmp_path / name)] == [[f"one{delimiter} two", "a"], ["three", "b"]]
+
+
 def test_an_endless_line_is_refused_without_being_read_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "ROW_LIMIT", 1 << 16)
     path = tmp_path / "a.jsonl"
