@@ -402,6 +402,11 @@ def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     tuning = resolve.resolve("tuning", config["tuning"], facts, trusted)
     tuning.apply(objective)
     _note_frozen(stage)
+    if stage.objective.lanes and settings.accumulate > 1:
+        stage.dataset.notes.append(
+            f"what is carried goes from one micro-batch to the next: with trainer.accumulate={settings.accumulate} a step is "
+            "not that of a larger batch"
+        )
     node = optimizer_node(config)
     decay_end, vector_lr = (config["optimizer"].get(name) for name in ("weight_decay_end", "vector_lr"))
     vector_lr = None if vector_lr is None else vector_lr * _growth(config)

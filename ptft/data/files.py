@@ -36,6 +36,8 @@ def resolve(name: str, setting: str) -> Path:
     path = SAMPLES / name.removeprefix("sample:") if name.startswith("sample:") else Path(name).expanduser()
     if path.exists():
         return path
+    if name == "-":
+        raise DataError(f"{setting}=-: standard input is read by predict and generate only (input=-); give a file or a folder")
     siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     close = nearest(path.name, siblings)
     hint = f"; did you mean '{path.parent / close}'?" if close else ""

@@ -28,8 +28,9 @@ class Family:
     or MUST. fixed: ours that are always so. required: theirs that have only this value here, their default too; declared:
     those whose default is another. embeddings: modules with a weight; norms: with weight and bias. layer: their name of
     layer {}; layers: modules in it, several where they are joined to one of ours. tied: the token embedding once more,
-    before the output. head, head_bias: of objective mlm. transposed: matrices of layers are [in, out]. by_head: queries, keys
-    and values lie together for each head. after_padding: positions count from pad_token_id + 1.
+    before the output. head, head_bias: of objective mlm; gelu_head: it has a GELU whatever the model has. transposed:
+    matrices of layers are [in, out]. by_head: queries, keys and values lie together for each head. after_padding: positions
+    count from pad_token_id + 1.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Family:
     declared: Mapping[str, Any] = field(default_factory=dict)
     head: Mapping[str, str] = field(default_factory=dict)
     head_bias: str = ""
+    gelu_head: bool = False
     transposed: bool = False
     by_head: bool = False
     after_padding: bool = False
@@ -81,6 +83,11 @@ class Family:
 
     def _mixed(self, ours: str) -> bool:
         return self.by_head and ".qkv." in ours
+
+
+def bias_of(weight: str) -> str:
+    """The name of the bias that goes with a weight."""
+    return f"{weight.removesuffix('weight')}bias"
 
 
 SHARED = {"positions": "learned", "bias": True}
@@ -127,6 +134,7 @@ ROBERTA = replace(
     tied="lm_head.decoder.weight",
     head={"dense": "lm_head.dense", "norm": "lm_head.layer_norm"},
     head_bias="lm_head.bias",
+    gelu_head=True,
     after_padding=True,
 )
 DISTILBERT = replace(

@@ -17,7 +17,7 @@ from ptft import resolve
 from ptft.choices import config_dir
 from ptft.data import hub, published
 from ptft.errors import CheckpointError, UserError, did_you_mean
-from ptft.huggingface.families import ACTIVATIONS, FAMILIES, MUST, Family
+from ptft.huggingface.families import ACTIVATIONS, FAMILIES, MUST, Family, bias_of
 from ptft.imported import Imported, keep
 from ptft.locate import read_yaml
 from ptft.manifest import digest
@@ -215,15 +215,15 @@ def _prove(source: str, node: Config, model: State, vocab_size: int) -> None:
 
 
 def _masked(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config | None, State]:
-    """Objective mlm and its head, where the file has one that is like ours: tied, and with a GELU."""
-    names = family.head_names()
-    tied = state.get(family.tied)
-    same = tied is None or torch.equal(tied[: len(embedding)], embedding)
-    if not set(names.values()) <= state.keys() or node["activation"] != "gelu" or not same:
+    """Objective mlm and its head, where the file has one that is like ours: with the activation of the model."""
+    names, own = family.head_names(), state.get(family.tied, embedding)[: len(embedding)]
+    if not set(names.values()) <= state.keys() or (family.gelu_head and node["activation"] != "gelu"):
         return None, {}
+    # an untied matrix brings its bias along, and the other one is not in use
+    names["bias"] = next(name for name in (bias_of(family.tied), names["bias"]) if name in state)
     heads = {ours: state[theirs] for ours, theirs in names.items()}
     heads["bias"] = heads["bias"][: len(embedding)]
-    return _option("objective", "mlm"), heads
+    return _option("objective", "mlm"), heads if torch.equal(own, embedding) else {**heads, "decoder.weight": own}
 
 
 def _causal(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config, State]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ptft.data.hub import WEIGHTS
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import UserError
-from ptft.huggingface.families import ACTIVATIONS, BERT, ESM, GPT2, GPT_NEOX, KINDS, Family
+from ptft.huggingface.families import ACTIVATIONS, BERT, ESM, GPT2, GPT_NEOX, KINDS, Family, bias_of
 from ptft.nn.language import NextToken
 from ptft.nn.masking import MaskedToken
 from ptft.objective import Objective, heads
@@ -117,9 +117,13 @@ def _head(family: Family, node: dict[str, Any], objective: Objective) -> tuple[d
         return {f"classifier.{kind}": own[f"linear.{kind}"] for kind in KINDS}, {f"linear.{kind}" for kind in KINDS}
     if isinstance(objective, NextToken) and family.model == "gpt" and "head.bias" not in own:
         return ({} if objective.head is None else {family.tied: objective.head.weight.data}), {"head.weight"}
-    if isinstance(objective, MaskedToken) and family.model == "transformer" and node["activation"] == "gelu":
+    if isinstance(objective, MaskedToken) and family.model == "transformer":
         names = family.head_names()
-        return {theirs: own[ours] for ours, theirs in names.items()}, set(names)
+        found = {theirs: own[ours] for ours, theirs in names.items()}
+        if objective.decoder is not None:
+            names |= {"decoder.weight": family.tied}
+            found |= {family.tied: own["decoder.weight"], bias_of(family.tied): own["bias"].clone()}
+        return found, set(names)
     return None, set()
 
 

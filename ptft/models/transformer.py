@@ -37,6 +37,7 @@ class Transformer(nn.Module):
     ):
         super().__init__()
         self.dim, self.max_length, self.segments, self.eps = dim, max_length, segments, eps
+        self.activation = activation
         self.embedding = Embedding(vocab_size, dim, max_length, positions, segments, norm == "post", dropout, bias, eps)
         self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
         initialise(self, init_std)

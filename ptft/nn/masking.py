@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.nn.language import perplexity
+from ptft.nn.transformer import ACTIVATIONS
 from ptft.objective import Batch, Objective, Output
 from ptft.randomness import Draw
 
@@ -96,7 +98,8 @@ class Masking:
 class MaskedToken(Objective):
     """A bidirectional model with BERT's head for hidden tokens, which shares its matrix with the token embedding.
 
-    Batches hold `index`, where tokens are hidden in the flattened batch, and `targets`, what they were.
+    The head has the model's activation, as BERT's has, and a GELU where that is gated. A published one may bring a matrix of
+    its own (`decoder`). Batches hold `index`, where tokens are hidden in the flattened batch, and `targets`, what they were.
     """
 
     needs = frozenset({"text", "bidirectional"})
@@ -109,13 +112,21 @@ class MaskedToken(Objective):
         self.dense = nn.Linear(model.dim, width)
         self.norm = nn.LayerNorm(width, eps=getattr(model, "eps", 1e-12))
         self.bias = nn.Parameter(torch.zeros(tokenizer.vocab_size))
+        self.decoder: nn.Linear | None = None
+        activation = getattr(model, "activation", "gelu")
+        self._activate = ACTIVATIONS["gelu" if activation == "swiglu" else activation]
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 
     def logits(self, features: Tensor) -> Tensor:
         """Scores over the vocabulary of features [..., dim]."""
-        transformed = self.norm(F.gelu(self.dense(features)))
-        return F.linear(transformed, self.model.token_embedding.weight, self.bias)
+        transformed = self.norm(self._activate(self.dense(features)))
+        matrix = self.model.token_embedding if self.decoder is None else self.decoder
+        return F.linear(transformed, matrix.weight, self.bias)
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        if "decoder.weight" in tensors and self.decoder is None:
+            self.decoder = nn.Linear(self.dense.out_features, len(self.bias), bias=False)
 
     def hidden_logits(self, features: Tensor, batch: Batch) -> Tensor:
         """Scores of the hidden tokens [hidden tokens, vocabulary] from features [B, T, dim]."""

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from ptft.data import formats, reading
+from ptft.data.files import resolve
 from ptft.data.reading import input_rows, rows
 from ptft.errors import DataError
 
@@ -249,6 +250,11 @@ def test_a_misspelt_input_is_answered_with_the_setting_and_the_nearest_file(tmp_
     (tmp_path / "corpus.txt").write_text("x\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"^input=.*corpus\.txtt: no such file or folder; did you mean '.*corpus\.txt'\?$"):
         list(input_rows(str(tmp_path / "corpus.txtt")))
+
+
+def test_standard_input_is_no_data_to_train_on():
+    with pytest.raises(DataError, match="^dataset.path=-: standard input is read by predict and generate only"):
+        resolve("-", "dataset.path")
 
 
 @pytest.mark.parametrize("name", ["id", "ID", "Id", "GUID"])

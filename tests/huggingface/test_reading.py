@@ -64,9 +64,17 @@ def test_texts_and_pairs_become_the_same_tokens_and_the_same_features(kind, pair
     assert found.landed.share == 1
 
 
-@pytest.mark.parametrize("kind", BIDIRECTIONAL)
-def test_the_head_that_guesses_masked_words_goes_on(kind, publish, stage):
-    folder, network, tokenizer = publish(kind, "ForMaskedLM")
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        *((kind, {}) for kind in BIDIRECTIONAL),
+        *((kind, {"tie_word_embeddings": False}) for kind in BIDIRECTIONAL),
+        ("bert", {"hidden_act": "gelu_new"}),
+        ("distilbert", {"activation": "relu"}),
+    ],
+)
+def test_the_head_that_guesses_masked_words_goes_on(kind, changes, publish, stage):
+    folder, network, tokenizer = publish(kind, "ForMaskedLM", **changes)
     found = stage(folder, "objective=mlm")
     theirs = tokenizer(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False)
     inputs = {"tokens": theirs["input_ids"], "mask": theirs["attention_mask"].bool()}

@@ -219,6 +219,16 @@ def test_a_run_can_be_tuned_to_tasks(train, data, tmp_path):
     assert (again / "scores.json").exists()
 
 
+@pytest.mark.parametrize(("mem_len", "noted"), [(8, True), (0, False)])
+def test_it_is_said_that_accumulated_steps_with_a_memory_are_not_those_of_a_larger_batch(mem_len, noted, cli, data, tmp_path):
+    small = ("model.dim=16", "model.layers=1", "model.heads=2", "model.hidden=32", "model.max_length=32", "tokenizer=byte")
+    quick = ("trainer.steps=1", "trainer.accumulate=2", "trainer.batch_size=2", "preset=smoke", "device=cpu")
+    words = ("objective=plm", f"objective.mem_len={mem_len}", *data.text, *small, *quick)
+    answer = cli("pretrain", *words, f"run={tmp_path / 'run'}")
+    assert answer.code == 0, answer.err
+    assert ("trainer.accumulate=2 a step is not that of a larger batch" in answer.out) == noted
+
+
 def test_samples_show_what_was_guessed_where_it_stands(make_plm, texts, draw, tokenizer):
     objective = make_plm()
     batch = objective.collate(texts(3), draw(3))
