@@ -90,6 +90,10 @@ class Longest:
 
     loader: Any
 
+    @property
+    def rows(self) -> Any:
+        return self.loader.rows
+
     def batches(self, start: int) -> Iterator[Batch]:
         return repeat(self.loader.longest())
 
