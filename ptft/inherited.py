@@ -54,8 +54,9 @@ def load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Rep
     try:
         landed = load_model(objective.model, weights, wanted["allow_partial"], fresh)
     except UserError as error:
-        vectors = wanted["allow_partial"] and weights.keys() == {VECTORS}
-        raise UserError(f"{error}{_that_takes(weights[VECTORS], objective.model) if vectors else ''}") from error
+        if not wanted["allow_partial"] or weights.keys() != {VECTORS}:
+            raise
+        raise UserError(f"{error}{_that_takes(weights[VECTORS], objective.model)}") from error
     if goes_on:
         load_heads(objective, read(source, "objective", level="size"))
     return landed
