@@ -326,6 +326,7 @@ def options() -> list[str]:
     return [f"{path.parent.name}={path.stem}" for path in paths if path.parent.name != "experiment"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", options())
 def test_every_option_composes(option, composed, request):
     command = ["finetune", "ckpt=null", "model=gpt"] if option.startswith("task=") else ["pretrain"]
@@ -339,6 +340,7 @@ def test_every_option_composes(option, composed, request):
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_with_a_training_command(name, composed):
     commands = (["pretrain"], ["finetune", "ckpt=null", "model=transformer", "tokenizer=bpe"])

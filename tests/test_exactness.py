@@ -147,6 +147,7 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_bit(objective, tuning, workers
     assert_same_run(whole, parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moment", "step", "saved"), [("start", 0, 0), ("valid", 3, 3), ("valid_ema", 6, 6)])
 def test_a_signal_before_the_first_step_and_around_evaluations_costs_nothing(moment, step, saved, train, data, tmp_path):
     words = *command("classify", data), *TRAINER, *STEPS[1]
@@ -157,6 +158,7 @@ def test_a_signal_before_the_first_step_and_around_evaluations_costs_nothing(mom
     assert_same_run(whole, train(tmp_path / "parts", *words, resume="auto"))
 
 
+@pytest.mark.slow
 def test_after_a_resume_a_checkpoint_knows_the_same_of_its_images(train, tmp_path):
     words = "finetune", "ckpt=null", "model=linear", "task=classify", "dataset=digits", "transform.size=16", "device=cpu"
     words += "trainer.steps=4", "trainer.batch_size=8", "trainer.eval_batches=1", "trainer.save_every=1", "trainer.log_every=1"

@@ -55,6 +55,7 @@ def test_every_pretrained_model_goes_into_every_task_whole_and_with_a_fresh_head
     assert tokenizers[0] == tokenizers[1]
 
 
+@pytest.mark.slow
 def test_a_causal_model_goes_on_to_write_and_then_to_classify(train, clm_run, data, tmp_path):
     writer = train(tmp_path / "writer", "finetune", f"ckpt={clm_run}", "task=generate", *data.pairs, *QUICK)
     reader = train(tmp_path / "reader", "finetune", f"ckpt={writer}", *data.classes, *STILL)
@@ -68,6 +69,7 @@ def test_pretraining_goes_on_with_the_same_head(train, mlm_run, data, tmp_path):
     assert_equal(weights(run, "objective"), weights(mlm_run, "objective"))
 
 
+@pytest.mark.slow
 def test_a_classifier_keeps_its_head_for_the_same_classes_and_gets_a_fresh_one_for_others(train, classifier, data, tmp_path):
     parent = f"ckpt={classifier}/last"
     same = train(tmp_path / "same", "finetune", parent, *data.classes, *STILL)

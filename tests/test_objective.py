@@ -67,7 +67,7 @@ class Measured(Given):
 
 def score(objective: Objective):
     settings = SimpleNamespace(seed=0, eval_batches=None, precision="fp32", samples=0)
-    return evaluate(objective, SimpleNamespace(epoch=lambda: iter([{}])), settings).scores
+    return evaluate(objective, SimpleNamespace(epoch=lambda: iter([{}]), rows=[]), settings).scores
 
 
 @pytest.mark.parametrize(

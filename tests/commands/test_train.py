@@ -44,6 +44,7 @@ def test_the_tables_are_those_of_the_chosen_weights_not_of_the_last_ones(train, 
     assert {path.name for path in (run / "tables").iterdir()} == {"valid.json", "test.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "split"), [(("dataset.test_fraction=0",), "valid"), ((), "test")])
 def test_only_a_split_that_there_is_is_suggested_for_scoring(words, split, cli, data, tmp_path):
     small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "device=cpu", "preset=smoke"
@@ -54,6 +55,7 @@ def test_only_a_split_that_there_is_is_suggested_for_scoring(words, split, cli, 
     assert cli(*scored.split()[1:]).code == 0
 
 
+@pytest.mark.slow
 def test_what_to_type_next_after_pretraining_on_images_in_classes_are_these_images(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("flat", "my images/dark", "my images/light"):

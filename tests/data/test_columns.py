@@ -53,8 +53,8 @@ def test_numbers_come_in_many_forms(cell, value):
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("inf", "file:7: column 'x' is infinite"),
-        (-math.inf, "file:7: column 'x' is infinite"),
+        ("inf", "file:7: column 'x' is inf, expected a number"),
+        (-math.inf, "file:7: column 'x' is -inf, expected a number"),
         ("1_1", "'1_1', expected a number"),
         ("12 kg", "'12 kg', expected a number; dataset.categorical=\\[x\\]"),
         ([1], "a list, expected a number"),

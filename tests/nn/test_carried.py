@@ -82,6 +82,7 @@ def checkpoint(run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", SMALL)
 @pytest.mark.parametrize("stop", [3, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (1, 6))])
 def test_a_run_that_carries_state_is_stopped_within_an_epoch_and_goes_on_to_the_bit(objective, stop, train, data, tmp_path):

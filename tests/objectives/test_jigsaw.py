@@ -37,6 +37,7 @@ def distances(orders: np.ndarray) -> list[int]:
 
 
 # four permutations of four tiles and nine of nine can differ everywhere: a Latin square
+@pytest.mark.slow
 @pytest.mark.parametrize(("tiles", "count", "least"), [(4, 4, 4), (4, 12, 3), (4, 24, 2), (9, 9, 9), (9, 24, 7), (9, 100, 6)])
 def test_permutations_are_distinct_and_as_far_apart_as_stated(tiles, count, least):
     orders = far_permutations(tiles, count)

@@ -95,6 +95,7 @@ def test_a_collapsed_posterior_is_reported(make_vae, pictures, draw, fitted):
     assert objective.warnings({"active_units": 1.0}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["dense", "convolutional"])
 def test_it_learns_pictures_with_active_units(encoder, make_vae, pictures, draw, fitted):
     objective = make_vae(encoder=encoder)

@@ -49,6 +49,7 @@ def blocks(images):
 FOUR = [(2, 2, 14, 14, 0), (16, 4, 30, 28, 1)], [(4, 16, 20, 30, 1)], [], [(1, 1, 9, 12, 0), (12, 14, 31, 31, 0)]
 
 
+@pytest.mark.slow
 def test_boxes_are_learnt_by_heart(make_detect, blocks, learning, draw):
     objective, examples = make_detect(), blocks(*FOUR[:2])
     batch = objective.collate(examples, learning(2))

@@ -145,6 +145,7 @@ def teacher(train, data, tmp_path):
     return train(tmp_path / "teacher", *words)
 
 
+@pytest.mark.slow
 def test_a_bidirectional_student_learns_from_a_causal_teacher_each_with_its_own_layout(
     teacher, train, cli, compose, data, tmp_path
 ):

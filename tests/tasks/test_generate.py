@@ -97,6 +97,7 @@ def test_ten_pairs_learnt_by_heart_are_written_and_end(make_generate, draw, toke
     assert written == [tokenizer.decode(example["completion"]) for example in pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "rate"), [(TransformerSeq2Seq, 5e-3), (Seq2Seq, 1e-2)])
 def test_ten_translations_learnt_by_heart_are_written_and_end(kind, rate, make_translate, draw, tokenizer):
     pairs, objective = ten_pairs(), make_translate(kind, dim=64)

@@ -40,6 +40,7 @@ def striped(images):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["fcn", "unet"])
 def test_masks_are_learnt_by_heart(head, make_segment, striped, draw):
     objective = make_segment(head)
