@@ -129,8 +129,9 @@ def _wrong_value(key: str, message: str, command: str) -> str:
         return f"{key} cannot be null"
     if "is not a ListConfig" in message:
         return f"{key}: expected a list, such as [a,b]"
-    near = [f"did you mean {field.name}?" for field in dataclasses.fields(ROOTS[command]) if field.name.startswith(f"{key}_")]
     if "Cannot convert 'dict'" in message:
+        names = [field.name for field in dataclasses.fields(ROOTS[command])]
+        near = [f"did you mean {name}?" for name in names if name.startswith(f"{key}_")]
         return "; ".join([f"{key} has no settings of its own", *near])
     if "is not a subclass of" in message:
         return f"{key} holds settings of its own: {key}.NAME=VALUE"

@@ -113,8 +113,7 @@ class MaskedToken(Objective):
         self.norm = nn.LayerNorm(width, eps=getattr(model, "eps", 1e-12))
         self.bias = nn.Parameter(torch.zeros(tokenizer.vocab_size))
         self.decoder: nn.Linear | None = None
-        activation = getattr(model, "activation", "gelu")
-        self._activate = ACTIVATIONS["gelu" if activation == "swiglu" else activation]
+        self._activate = {**ACTIVATIONS, "swiglu": F.gelu}.get(getattr(model, "activation", None), F.gelu)
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 
