@@ -21,6 +21,7 @@ def test_a_benchmark_prints_a_table_and_the_command_that_made_it(name):
     assert f"`scripts/benchmark {name} --quick`" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["benchmark", "reliability", "reproduce"])
 def test_a_python_without_ptft_gives_way_to_the_environments_own_or_says_what_to_do(script):
     result = subprocess.run([sys.executable, "-S", BENCHMARK.with_name(script), "--help"], capture_output=True, text=True)

@@ -77,6 +77,7 @@ def test_every_preset_goes_with_every_training_command(preset, words, compose):
     assert {name: composed[name] for name in written} == written
 
 
+@pytest.mark.slow
 def test_every_experiment_composes_for_the_command_it_names(compose):
     for name, path in OPTIONS.get("experiment", {}).items():
         command = re.search(r"# Command: ptft (\w+)", path.read_text())[1]

@@ -287,6 +287,7 @@ def test_thresholds_of_detection_are_those_of_pycocotools_to_the_last_bit():
     assert metric.iou_thresholds == expected.iouThrs.tolist() and metric.rec_thresholds == expected.recThrs.tolist()
 
 
+@pytest.mark.slow
 def test_metrics_are_imported_without_what_only_others_need():
     """In a process of its own, for other tests import all of it."""
     code = (

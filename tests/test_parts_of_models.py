@@ -30,7 +30,9 @@ def weights(run) -> dict:
     return load_file(locate(f"{run}/last") / "model.safetensors")
 
 
-@pytest.mark.parametrize(("task", "kind"), [("classify", "classes"), ("regress", "numbers")])
+@pytest.mark.parametrize(
+    ("task", "kind"), [("classify", "classes"), pytest.param("regress", "numbers", marks=pytest.mark.slow)]
+)
 def test_the_whole_encoder_and_nothing_else_goes_into_every_task(task, kind, cli, translator, data, tmp_path):
     words = f"task={task}", *getattr(data, kind), f"run={tmp_path / 'run'}"
     answer = cli("finetune", f"ckpt={translator}", "part=encoder", *words, *STILL)
@@ -59,6 +61,7 @@ def test_the_saved_configuration_holds_the_encoder_and_starts_the_same_run_again
     assert json.loads(answer.out)["label"] in ("big", "small", "old", "red")
 
 
+@pytest.mark.slow
 def test_the_encoder_of_an_encoder_has_no_parts(cli, translator, data, tmp_path):
     assert cli("finetune", f"ckpt={translator}", "part=encoder", *data.classes, f"run={tmp_path / 'run'}", *STILL).code == 0
     answer = cli("finetune", f"ckpt={tmp_path / 'run'}", "part=encoder", *data.classes)
@@ -75,6 +78,7 @@ def test_a_part_there_is_not_is_refused_with_the_ones_there_are(cli, translator,
     assert "give ckpt=RUN" in cli("finetune", "ckpt=null", "part=encoder", "model=gpt", *data.classes).complaint
 
 
+@pytest.mark.slow
 def test_the_features_of_cove_hold_the_embedding_unless_told_otherwise(train, cli, data, tmp_path):
     parent = tmp_path / "parent"
     cli("pretrain", "objective=translate", "model=seq2seq", *SMALL, *data.pairs, f"run={parent}")
@@ -87,6 +91,7 @@ def test_the_features_of_cove_hold_the_embedding_unless_told_otherwise(train, cl
     assert widths == [32, 16]
 
 
+@pytest.mark.slow
 def test_translation_goes_on_in_fine_tuning_with_all_of_the_model(train, translator, data, tmp_path):
     run = train(tmp_path / "run", "finetune", f"ckpt={translator}", "task=generate", *data.pairs, *STILL)
     before, after = load_file(locate(str(translator)) / "model.safetensors"), weights(run)

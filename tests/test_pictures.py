@@ -75,7 +75,7 @@ def test_a_run_that_has_hardly_begun_has_curves_too(tmp_path, rows):
     pixels(pictures.curves(rows, tmp_path / "curves.png", score="accuracy"))
 
 
-@pytest.mark.parametrize("classes", [2, 7, 13, 30, 50, 120])
+@pytest.mark.parametrize("classes", [2, 13, *(pytest.param(many, marks=pytest.mark.slow) for many in (7, 30, 50, 120))])
 def test_a_confusion_matrix_fits_any_number_of_classes(tmp_path, classes):
     counts = np.random.default_rng(0).integers(0, 90, (classes, classes))
     counts[0] = 0

@@ -83,6 +83,7 @@ def test_files_from_before_norms_counted_their_batches_load_too(publish, resnet)
     assert resnet.bn1.num_batches_tracked == 0
 
 
+@pytest.mark.slow
 def test_densenets_old_names_and_googlenets_further_heads_are_understood(publish, settings):
     with torch.device("meta"):
         dense = DenseNet([3, 32, 32], **settings("densenet121"))
@@ -133,6 +134,7 @@ def test_a_damaged_file_in_the_cache_is_refused_by_name(publish, resnet):
         pretrained.load("resnet18", resnet)
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_in_its_place_is_taken_and_told_from_the_published_one(publish, resnet):
     file = publish("resnet18", random_state("resnet18"))
     published = pretrained.checkpoint("resnet18")

@@ -222,6 +222,7 @@ def test_a_second_run_in_the_folder_is_refused_by_name_of_the_first(tmp_path):
     Run.open(tmp_path, CONFIG, resuming=True).close()
 
 
+@pytest.mark.slow
 def test_a_kill_frees_the_folder_though_a_forked_worker_lives_on(tmp_path):
     code = f"""
 import os, time

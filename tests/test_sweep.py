@@ -50,6 +50,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_combination_runs_in_a_folder_of_its_own(jobs):
     assert sweep("optimizer.lr=0.1,0.2 seed=0,1 run=grid") == 0
     assert [(job["optimizer"]["lr"], job["seed"]) for job in jobs] == [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
@@ -102,6 +103,7 @@ def test_the_table_lists_failed_jobs_behind_the_others_and_says_why(jobs):
     assert text.splitlines()[-1].startswith("The best again: ")
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_jobs_all_fail_lists_them_and_recommends_none(jobs, capsys):
     assert sweep("optimizer.lr=9,8 run=grid") == 1
     assert [(row["optimizer.lr"], row["status"]) for row in table(Path("grid"))] == [("9", "failed"), ("8", "failed")]
@@ -122,6 +124,7 @@ def test_a_mistake_in_any_job_is_found_before_the_first_one_runs(jobs, capsys):
     assert not jobs and not Path("grid").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_unless_the_sweep_is_resumed(jobs, capsys):
     assert sweep("seed=0,1 run=grid") == 0
     assert sweep("seed=0,1 run=grid") == 2
@@ -139,6 +142,7 @@ def test_without_a_folder_a_new_one_lies_under_sweeps(jobs):
     assert not list(Path("sweeps").glob("*/multirun.yaml"))
 
 
+@pytest.mark.slow
 def test_an_odd_folder_is_taken_as_it_is(jobs):
     assert main(["pretrain", "-m", "seed=0,1", "run=it's 数据=1"]) == 0
     assert jobs[1]["run"] == "it's 数据=1/1"
@@ -160,6 +164,7 @@ def test_checkpoints_can_be_swept(jobs, capsys):
     assert "model has no setting 'dropuot'; did you mean 'dropout'?" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_each_job_gets_what_follows_from_its_own_start(jobs):
     assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=96"]) == 0
     save(Path("a") / "checkpoints", 1, {}, {}, jobs[0]["saved"], {}, {})

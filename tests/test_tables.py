@@ -53,6 +53,7 @@ def test_every_task_learns_a_table_from_scratch(task, target, score, least, cli,
     assert read_json(tmp_path / "scores.json")["test"][score] > least
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_table_model_predicts_rows_by_their_columns(cli, options, pretrained, people, tmp_path):
     answer = cli(
         "finetune", f"ckpt={pretrained}", "task=classify", f"run={tmp_path / 'run'}", *options, "dataset.target=sick", *TRAINER

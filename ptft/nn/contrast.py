@@ -33,8 +33,12 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     first, second: [N, D]. The N - 1 negatives of an anchor are views of the other kind only (CPC, 1807.03748, eq. 4).
     """
     logits = cosines(first, second) / temperature
-    targets = torch.arange(len(first), device=first.device)
-    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.mT, targets)) / 2
+    return (_own(logits) + _own(logits.mT)) / 2
+
+
+def info_nce_one_way(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """The mean of -log softmax of each query's likeness to its key among all keys of the batch: both [N, D]."""
+    return _own(cosines(queries, keys) / temperature)
 
 
 def info_nce_against(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float) -> Tensor:
@@ -89,6 +93,11 @@ def all_triplets(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
     likeness, same, other = _pairs(embeddings, labels)
     losses = F.relu(2 * likeness[:, None, :] - 2 * likeness[:, :, None] + margin)  # [anchor, positive, negative]
     return losses[same[:, :, None] & other[:, None, :]]
+
+
+def _own(logits: Tensor) -> Tensor:
+    """The mean cross-entropy of finding, in row i of logits [N, N], column i."""
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def _pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,9 +32,10 @@ def neighbourly(features: Tensor) -> Tensor:
     """Coordinates [N, 2] that keep neighbours together: exact t-SNE of [N, D], for up to about a thousand points.
 
     Deterministic: it starts from the principal components, and stays there where there are too few to have neighbours.
+    Features that are not finite, of a run that diverged, count as 0.
     Source: van der Maaten & Hinton 2008, with the rate of Belkina et al. 2019.
     """
-    size = len(features)
+    features, size = features.nan_to_num(0.0, 0.0, 0.0), len(features)
     if size <= LEAST:
         return principal(features).float()
     alike = _likeness(features.double(), min(PERPLEXITY, (size - 1) / 3)).float()

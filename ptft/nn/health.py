@@ -64,10 +64,11 @@ class Health:
             self.second.append(F.normalize(second[:room].float(), dim=-1))
 
     def compute(self) -> Tensor:
-        """Not a number for less than two embeddings."""
+        """Not a number for less than two embeddings, and where one is not finite: there are no singular values then."""
         if sum(map(len, self.first)) < 2:
             return torch.tensor(torch.nan)
-        return self.measure(torch.cat(self.first), torch.cat(self.second))
+        first, second = torch.cat(self.first), torch.cat(self.second)
+        return self.measure(first, second) if first.isfinite().all() and second.isfinite().all() else torch.tensor(torch.nan)
 
 
 def health() -> dict[str, Health]:

@@ -14,6 +14,7 @@ def questions(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_language_model_chooses_and_chance_is_told(cli, clm_run, questions, tmp_path):
     run = tmp_path / "scores"
     answer = cli("evaluate", f"ckpt={clm_run}", "protocol=choice", "dataset=choices", f"dataset.path={questions}", f"run={run}")

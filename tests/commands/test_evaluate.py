@@ -44,6 +44,7 @@ def test_other_data_are_scored_with_the_labels_of_the_checkpoint(cli, run, data,
     assert found["per_class"]["f1"].keys() == {"big", "old", "red", "small"}
 
 
+@pytest.mark.slow
 def test_all_rows_of_another_file_are_scored_unless_a_split_of_it_is_asked_for(cli, run, data, tmp_path):
     file = tmp_path / "few.csv"
     file.write_text("text,label\n" + "the red cat sat,red\nthe old cat sat,old\nthe big dog sat,big\n" * 5)

@@ -41,6 +41,7 @@ def test_several_samples_differ_and_each_shows_the_prompt(write):
     assert write("prompt=the", "num_samples=3").count("the") >= 3
 
 
+@pytest.mark.slow
 def test_a_writer_of_completions_prints_the_completion_alone(cli, write, clm_run, data, tmp_path):
     run = tmp_path / "run"
     words = "task=generate", "objective.max_tokens=2", *data.pairs, "preset=smoke"
@@ -91,6 +92,7 @@ def files(tmp_path) -> dict:
     return {name.partition(".")[2]: tmp_path / name for name in contents}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parent", ["translator", "clm_run"])
 @pytest.mark.parametrize("way", [("num_beams=4",), ("temperature=0",), ("temperature=1", "seed=3")])
 def test_every_row_of_a_file_gets_one_line_with_its_id_whatever_the_batch(parent, way, cli, files, request):

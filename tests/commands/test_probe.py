@@ -45,6 +45,7 @@ def probed(cli, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_probe_beside_training_and_the_one_afterwards_say_the_same(joint_run, probed):
     online = {split: scores["knn_accuracy"] for split, scores in read_json(joint_run / "scores.json").items()}
     offline = {split: probed(joint_run, "knn", f"split={split}")["knn_accuracy"] for split in ("valid", "test")}

@@ -38,6 +38,7 @@ def test_vectors_are_written_as_word2vec_does(run, cli, tmp_path):
         assert np.array_equal(theirs[tokenizer.token(index)], table[index])
 
 
+@pytest.mark.slow
 def test_any_model_of_text_has_vectors_but_tokens_of_blanks_no_place(clm_run, cli, data, train, tmp_path):
     file = tmp_path / "vectors.txt"
     assert cli("export", f"ckpt={clm_run}", "format=vectors", f"output={file}").code == 0
@@ -101,6 +102,7 @@ def test_vectors_begin_another_model(run, train, data, tmp_path):
     assert len(after) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "hint"),
     [

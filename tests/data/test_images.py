@@ -501,6 +501,7 @@ def test_mistakes_are_told_in_one_line(name, tmp_path):
     assert len(str(refusal.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_run_lists_the_images_it_left_out_and_why(cli, animals, tmp_path, monkeypatch):
     monkeypatch.setenv("PTFT_CACHE", str(tmp_path / "cache"))
     for number in (4, 5):

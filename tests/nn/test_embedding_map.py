@@ -62,6 +62,14 @@ def test_a_few_points_and_equal_ones_give_a_map_too():
         assert neighbourly(features).isfinite().all()
 
 
+@pytest.mark.parametrize("size", [4, 40])
+def test_features_of_a_run_that_diverged_are_drawn_too(size):
+    features = torch.randn(size, 5, generator=torch.Generator().manual_seed(0))
+    features[1], features[2], features[3] = torch.nan, torch.inf, 1e38
+    assert neighbourly(features).isfinite().all()
+    assert neighbourly(torch.full((size, 5), torch.nan)).isfinite().all()
+
+
 def test_the_picture_has_the_colour_of_every_class():
     features, labels = clusters()
     picture = scatter(principal(features), labels, ["ant", "bee", "cat", "狗"])

@@ -74,6 +74,12 @@ def test_less_than_two_embeddings_have_no_health():
     assert set(MEASURES) == {"feature_std", "effective_rank", "alignment", "uniformity"}
 
 
+def test_embeddings_that_are_not_finite_have_no_health_and_raise_nothing():
+    first, second = gaussian(8, 4), gaussian(8, 4, seed=1)
+    first[2, 1] = torch.nan
+    assert all(math.isnan(value) for value in measured((first, second)).values())
+
+
 def test_features_that_all_differ_a_little_give_no_alarm_and_a_few_outliers_among_equal_ones_do():
     young = 3 + gaussian(300, 32)  # all in one cone, each somewhere else
     dead = torch.cat((3 + 0.01 * gaussian(270, 32), gaussian(30, 32)))

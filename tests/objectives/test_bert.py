@@ -258,6 +258,7 @@ def test_a_fresh_head_knows_nothing_of_pairs(make_bert, stories):
     assert float(total / count) == pytest.approx(np.log(2), rel=0.02)
 
 
+@pytest.mark.slow
 def test_pairs_are_learnt(make_bert, make_transformer, stories):
     torch.manual_seed(0)
     objective = make_bert(make_transformer(**LIKE_BERT, init_std=0.1), mask_prob=0.05).train()
@@ -307,6 +308,7 @@ def test_the_command_line_refuses_one_document_and_takes_lines(cli, data, tmp_pa
     assert {"mlm_loss", "nsp_accuracy"} <= read_json(tmp_path / "lines" / "scores.json")["valid"].keys()
 
 
+@pytest.mark.slow
 def test_the_speeches_that_ship_give_many_documents_and_half_of_the_pairs_are_random(make_bert, tokenizer, compose):
     dataset = resolve("dataset", compose("pretrain", "objective=bert")["dataset"], {})
     dataset.prepare(tokenizer, ROOM)

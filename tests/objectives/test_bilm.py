@@ -197,6 +197,7 @@ def pretrained(train, data, tmp_path):
     return train(tmp_path / "bilm", *words, "trainer.batch_size=4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tuning", [["tuning=frozen", "tuning.blocks=-1"], ["tuning=gradual", "tuning.every=1"], ["tuning=lora"]]
 )

@@ -165,6 +165,7 @@ def test_a_codebook_of_one_code_in_use_is_reported(make_codebook):
     assert objective.warnings({"codebook_perplexity": 9.0}) == []
 
 
+@pytest.mark.slow
 def test_pictures_are_learned_with_many_codes(make_codebook, pictures, draw, fitted):
     objective = make_codebook(codes=32)
     batch = objective.collate(pictures(32), draw(32))

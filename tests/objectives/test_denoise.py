@@ -95,6 +95,7 @@ def test_cells_of_a_table_are_corrupted_one_by_one(make_denoise, rows, learning)
     assert {2.0, -2.0} <= set(salted.flatten().tolist())
 
 
+@pytest.mark.slow
 def test_it_learns_to_fill_gaps_better_than_leaving_them(make_denoise, pictures, learning, fitted):
     objective = make_denoise(mask_prob=0.3)
     batch = objective.collate(pictures(32, 3), learning(32))

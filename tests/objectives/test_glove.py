@@ -84,6 +84,7 @@ def test_the_loss_is_that_of_the_papers_two_tables(build, draw):
     torch.testing.assert_close(words + contexts, total)
 
 
+@pytest.mark.slow
 def test_counts_whose_logarithms_have_rank_one_are_fitted_to_nothing(build, draw):
     objective, _ = build(" ".join(f"w{number}" for number in range(8)))
     scale = np.random.default_rng(0).normal(size=(2, 8))

@@ -118,6 +118,7 @@ def test_poisson_sums_are_those_of_the_distribution():
     assert np.arange(len(chances)) @ chances == pytest.approx(3)
 
 
+@pytest.mark.slow
 def test_a_text_is_rebuilt_once_it_is_learnt_by_heart(make_infill, draw, tokenizer):
     objective = make_infill()
     text = tokenizer.encode(["to be, or not to be, that is the question"])[0]

@@ -120,6 +120,7 @@ def test_a_head_that_knows_nothing_costs_the_logarithm_of_the_permutations(make_
     assert output.means["collapsed_loss"][0].item() / 6 == pytest.approx(math.log(10))
 
 
+@pytest.mark.slow
 def test_orders_are_learnt_by_heart(make_jigsaw, learning, fitted):
     objective = make_jigsaw(permutations=4)
     batch = objective.collate(noise(12), learning(12))

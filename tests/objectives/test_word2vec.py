@@ -209,6 +209,7 @@ def trained(objective, rows, steps: int, lr: float, batch: int):
     return objective
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "lr"), [("skipgram", 0.05), ("cbow", 0.1)])
 def test_words_that_stand_in_the_same_places_become_neighbours(kind, lr, build):
     objective, rows = build(kind, planted(), dim=16, window=3)
@@ -247,6 +248,7 @@ class Stopping(Console):
 RUN = ("trainer.steps=7", "trainer.batch_size=4", "trainer.eval_every=3", "trainer.save_every=null", "trainer.log_every=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "workers", "accumulate"),
     [

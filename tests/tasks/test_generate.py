@@ -91,6 +91,7 @@ def test_long_pairs_are_cut_where_it_hurts_least(prompt, completion, make_genera
     assert (batch["targets"][-1] == tokenizer.eos_id) == whole == (completion == 5)
 
 
+@pytest.mark.slow
 def test_ten_pairs_learnt_by_heart_are_written_and_end(make_generate, draw, tokenizer):
     pairs = ten_pairs()
     written = learnt_by_heart(make_generate(dim=64), pairs, draw(10))

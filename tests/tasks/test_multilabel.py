@@ -32,6 +32,7 @@ def coloured(images):
 EVERY = [(red, green, blue) for red in (0, 1) for green in (0, 1) for blue in (0, 1)]
 
 
+@pytest.mark.slow
 def test_labels_are_learnt_by_heart(make_multilabel, coloured, learning):
     objective = make_multilabel()
     batch = objective.collate(coloured(*EVERY), learning(8))

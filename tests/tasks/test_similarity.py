@@ -49,6 +49,7 @@ def test_scores_are_rank_and_linear_correlation(make_similarity):
     assert metrics["pearson"].compute().item() == pytest.approx(pearsonr(cosines, labels).statistic, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_likeness_is_learnt_on_the_scale_of_the_labels(make_similarity, draw):
     labels = [5.0, 1.0, 4.0, 0.0]
     objective = make_similarity(float(np.mean(labels)), float(np.std(labels)))
@@ -72,6 +73,7 @@ def alike(tmp_path):
     return ("dataset=labelled_text", f"dataset.path={path}", *columns)
 
 
+@pytest.mark.slow
 def test_from_the_command_line_pairs_are_learned_scored_and_predicted(cli, alike, tmp_path):
     run = tmp_path / "run"
     small = "model=transformer_tiny", "model.dim=16", "model.heads=2", "tokenizer=byte", "trainer.steps=2", "device=cpu"

@@ -171,6 +171,7 @@ def test_scores_of_an_evaluation_are_those_of_seqeval_whatever_the_batches(batch
     assert found.tables["type_f1"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_scores_of_each_type_are_left_by_name_and_a_type_that_is_absent_has_none(cli, tmp_path):
     files = {name: tmp_path / f"{name}.conll" for name in ("train", "valid")}
     files["train"].write_text("the O\nbig O\ncat B-A\n\na B-B\nred I-B\ndog B-C\n\n" * 10)
@@ -235,6 +236,7 @@ def run(cli, tagged, mlm_run):
     return tagged / "run"
 
 
+@pytest.mark.slow
 def test_the_score_of_a_run_is_that_of_seqeval_on_its_predictions(cli, run, tagged):
     found = cli("predict", f"ckpt={run}", f"input={tagged / 'test.conll'}")
     assert found.code == 0, found.err

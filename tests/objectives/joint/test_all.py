@@ -15,7 +15,7 @@ from ptft.loop import evaluate, seed_step
 from ptft.objective import heads
 from ptft.randomness import Draw
 
-NAMES = ["contrastive", "supcon", "triplet", "moco", "byol", "simsiam", "barlow", "vicreg", "dino"]
+NAMES = ["contrastive", "supcon", "triplet", "moco", "moco_v3", "byol", "simsiam", "barlow", "vicreg", "dino"]
 HEALTH = {"feature_std", "effective_rank", "alignment", "uniformity"}
 every = pytest.mark.parametrize("name", NAMES)
 
@@ -98,6 +98,7 @@ def test_equal_embeddings_cost_what_the_objective_says(name, make_joint, picture
                 parameter.fill_(0.5 if each.endswith("bias") and each.startswith("p") else 0.0)
         objective.teacher.start(objective.student if name == "dino" else objective.encoder) if name in (
             "moco",
+            "moco_v3",
             "byol",
             "dino",
         ) else None
@@ -204,7 +205,7 @@ def test_a_contrastive_loss_that_stays_at_its_constant_is_said(make_joint):
 def test_where_the_loss_says_nothing_of_features_the_probe_chooses(probe, score, make_joint, make_dataset):
     for name in NAMES:
         objective = make_joint(name, dataset=make_dataset(), probe=probe)
-        assert objective.score == (score if name in ("moco", "byol", "simsiam", "dino") else "loss")
+        assert objective.score == (score if name in ("moco", "moco_v3", "byol", "simsiam", "dino") else "loss")
 
 
 def test_data_without_classes_are_learned_from_without_a_probe(make_joint, make_dataset):
