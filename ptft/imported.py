@@ -17,7 +17,7 @@ from ptft.data.cache import cached
 from ptft.errors import CheckpointError, Diverged
 from ptft.manifest import MANIFEST
 
-VERSION = 3  # raise it when the same files would be read differently: what was kept is then made again
+VERSION = 4  # raise it when the same files would be read differently: what was kept is then made again
 KEPT: dict[str, Path] = {}  # by this process, which asks several times
 
 
@@ -26,7 +26,8 @@ class Imported:
     """A model from elsewhere in our words.
 
     parts: nodes of the configuration, by kind. model, heads: weights under our names. tokenizer: the text of its
-    tokenizer.json. inputs: what images were like. notes: what the user must know.
+    tokenizer.json. inputs: what images were like. notes: what the user must know. facts: what the heads were made for, such
+    as labels.
     """
 
     parts: dict[str, Any]
@@ -35,6 +36,7 @@ class Imported:
     tokenizer: str | None = None
     inputs: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def keep(source: str, content: str, read: Callable[[], Imported]) -> Path:
@@ -50,7 +52,7 @@ def keep(source: str, content: str, read: Callable[[], Imported]) -> Path:
 
 
 def _write(folder: Path, source: str, key: str, found: Imported) -> dict[str, Any]:
-    data = {"facts": {}, "columns": {}, "inputs": found.inputs}
+    data = {"facts": found.facts, "columns": {}, "inputs": found.inputs}
     assets = {"data.json": json.dumps(data, sort_keys=True).encode()}
     if found.tokenizer is not None:
         assets["tokenizer.json"] = found.tokenizer.encode()

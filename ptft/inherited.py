@@ -16,7 +16,7 @@ from ptft.state import Report, load_heads, load_model
 from ptft.tuning import top_names
 
 # settings of a model that leave the shape and the meaning of its weights as they are
-FREE = {"dropout", "max_length", "init_std", "local_heads"}
+FREE = {"dropout", "max_length", "init_std", "local_heads", "zero_init"}
 FREE |= {"embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_drop"}
 
 VECTORS = "embedding.token.weight"  # all that a model of word vectors holds
@@ -29,8 +29,11 @@ def check_inherited(config: dict, saved: dict) -> None:
     if (config.get("ckpt_load") or {}).get("allow_partial"):
         return
     given, known = config["model"], saved.get("model") or {}
-    shared = (given.keys() & known.keys()) - FREE - ({"_target_"} if config.get("part") else set())
-    changed = {name: known[name] for name in sorted(shared) if given[name] != known[name]}
+    own = given.keys() if given["_target_"] == known.get("_target_") else known.keys()
+    shared = (given.keys() & own) - FREE - ({"_target_"} if config.get("part") else set())
+    # a setting that the checkpoint's model did not have yet was off
+    differing = [name for name in sorted(shared) if given[name] != known.get(name) and (name in known or given[name])]
+    changed = {name: known.get(name) for name in differing}
     told = [f"{_setting(name)} is {old} in the checkpoint and {given[name]} here" for name, old in changed.items()]
     if told:
         raise UserError(f"ckpt={config['ckpt']}: {', '.join(told)}; ckpt_load.allow_partial=true loads what fits")

@@ -55,6 +55,14 @@ def command(objective: str, data) -> tuple[str, ...]:
         "bert": ("pretrain", "objective=bert", *both, "model.segments=2", *data.text, "dataset.documents=line"),
         "lstm": ("pretrain", "objective=clm", *lstm, *data.text),
         "clm": ("pretrain", "objective=clm", *causal, *data.text),
+        "lengths": (
+            "pretrain",
+            "objective=clm",
+            "objective.length_schedule=0.9",
+            "objective.aligned=true",
+            *causal,
+            *data.text,
+        ),
         "classify": (*finetune, "task=classify", *both, *data.classes),
         "regress": (*finetune, "task=regress", *both, *data.numbers),
         "translate": ("pretrain", "objective=translate", "objective.max_tokens=2", *sides, *data.pairs),
@@ -116,6 +124,8 @@ CHOSEN = [
 REST = [
     ("mlm", "lora", 2, 1, "epoch two"),
     ("lstm", "full", 0, 3, "mid-epoch"),
+    ("lengths", "full", 2, 3, "mid-epoch"),
+    ("lengths", "full", 0, 1, "epoch end"),
     ("generate", "lora", 0, 1, "epoch end"),
     ("translate", "full", 0, 1, "epoch end"),
     ("bert", "full", 2, 3, "epoch two"),

@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ptft.errors import UserError
+from ptft.inherited import check_inherited
 from ptft.locate import locate
 from ptft.records import lineage, read_json
 
@@ -231,3 +232,12 @@ def test_a_model_is_handed_on_from_an_objective_that_is_trusted_there_and_not_he
     parent = train(tmp_path / "parent", *words, objective=objective, saved=saved, trusted_modules=["my_own_lab"])
     run = train(tmp_path / "run", "finetune", f"ckpt={parent}", *data.classes, *STILL)
     assert_equal(weights(run), weights(parent))
+
+
+def test_a_setting_newer_than_the_checkpoint_may_be_off_and_not_on():
+    saved = {"tokenizer": {}, "model": {"_target_": "ptft.models.gpt.GPT", "dim": 16}}
+    config = {"ckpt": "runs/old", **saved, "model": saved["model"] | {"qk_norm": False, "logit_cap": None, "zero_init": True}}
+    check_inherited(config, saved)
+    config["model"]["qk_norm"] = True
+    with pytest.raises(UserError, match="model.qk_norm is None in the checkpoint and True here"):
+        check_inherited(config, saved)

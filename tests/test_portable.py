@@ -9,7 +9,7 @@ from ptft.errors import UserError
 from ptft.models.mlp import MLP
 from ptft.models.resnet import ResNet
 from ptft.objective import Objective
-from ptft.portable import RandomTexts, RandomValues, difference, save_graph, traced
+from ptft.portable import RandomTexts, RandomValues, difference, save_graph, save_int8, traced
 from ptft.tasks.classify import Classify
 from ptft.tasks.regress import Regress
 
@@ -54,6 +54,18 @@ def test_numbers_are_in_the_units_of_the_data(tmp_path):
     random = RandomValues([4])
     assert gap(task, random, tmp_path) < 1e-4
     assert 500 < task.answer(random.draw(1)).item() < 1500
+
+
+def test_a_graph_without_weights_to_shrink_is_refused(tmp_path):
+    import onnx
+
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8), tmp_path / "g.onnx"
+    )
+    with pytest.raises(UserError, match="format=int8: nothing in this model can be quantised"):
+        save_int8(tmp_path / "g.onnx", tmp_path / "q.onnx")
 
 
 def test_random_texts_are_of_all_that_a_model_reads(make_transformer):

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ptft import adapters, build, records
 from ptft.checkpoint import read, read_asset, read_config
@@ -24,10 +26,25 @@ from ptft.locate import saved_config
 from ptft.logs import Console
 from ptft.manifest import GROUPS, read_manifest
 from ptft.nn import word_vectors
-from ptft.objective import heads
-from ptft.portable import RandomTexts, RandomValues, difference, save_graph, save_onnx, traced
+from ptft.nn.language import NextToken
+from ptft.nn.masking import MaskedToken
+from ptft.objective import Objective, heads
+from ptft.portable import (
+    Inputs,
+    RandomTexts,
+    RandomValues,
+    Run,
+    difference,
+    need_onnx,
+    save_graph,
+    save_int8,
+    save_onnx,
+    traced,
+)
 
 TOLERANCE = 1e-4
+ALIKE = 0.9  # of the answers of 8-bit weights: the smallest share of decisions, or cosine, that is kept
+ROWS = 64  # they are compared on
 BLANK = re.compile(r"\s")  # no word of the text format has one
 
 
@@ -35,13 +52,17 @@ BLANK = re.compile(r"\s")  # no word of the text format has one
 class Written:
     """What became of an export: the largest difference from the model's answers, how it was read back, what was left out.
 
-    compared: what the difference is of.
+    compared: what the difference is of. fitting: the settings of a head that would not have been left out. exact: whether
+    only rounding may make it differ. told: what else is to be said, by name.
     """
 
     difference: float
     read: str
     left: list[str] = field(default_factory=list)
     compared: str = "on random inputs"
+    fitting: str | None = None
+    exact: bool = True
+    told: dict[str, str] = field(default_factory=dict)
 
 
 def main(config: dict) -> None:
@@ -56,18 +77,23 @@ def main(config: dict) -> None:
     stage.objective.to("cpu").eval()
     with _beside(place) as scratch:
         written = write(stage, scratch / place.name)
-        if not written.difference <= TOLERANCE:
+        if written.exact and not written.difference <= TOLERANCE:
             raise MachineError(
                 f"format={config['format']}: {written.read}, it differs from the model by {written.difference:.1e}, "
                 f"more than {TOLERANCE:.0e}: nothing is kept"
             )
         for path in scratch.iterdir():
+            if (place.parent / path.name).exists():
+                raise UserError(f"output={place}: {path.name} lies beside it already; give a new name")
+        for path in scratch.iterdir():
             os.rename(path, place.parent / path.name)
     console = Console(0)
     told = {"ckpt": config["ckpt"], "format": config["format"], "output": str(place)}
-    console.summary({**told, "difference": f"{written.difference:.1e} at most {written.compared}, {written.read}"})
+    told |= {"difference": f"{written.difference:.1e} at most {written.compared}, {written.read}", **written.told}
+    console.summary(told)
     if written.left:
-        console.note(f"{config['format']} has no place for the head: {', '.join(written.left)} left out")
+        hint = f"; a head with {written.fitting} has one" if written.fitting else ""
+        console.note(f"{config['format']} has no place for the head: {', '.join(written.left)} left out{hint}")
 
 
 @contextmanager
@@ -120,7 +146,8 @@ def hf(stage: build.Stage, folder: Path) -> Written:
     left = writing.write(folder, stage.config["model"], stage.objective, stage.tokenizer)
     run, with_head, read = proving.reader(folder)
     answer = stage.objective.answer if with_head else lambda inputs: stage.model(**inputs)
-    return Written(difference(run, answer, _random(stage)), read, left)
+    fitting = writing.fitting(stage.config["model"], stage.objective)
+    return Written(difference(run, answer, _random(stage)), read, left, fitting=fitting)
 
 
 def peft(stage: build.Stage, folder: Path) -> Written:
@@ -154,9 +181,73 @@ def torch_export(stage: build.Stage, path: Path) -> Written:
 
 def onnx(stage: build.Stage, path: Path) -> Written:
     """The whole as an ONNX graph, for batches and texts of any length."""
+    need_onnx("onnx")
     random = _random(stage)
     run = save_onnx(traced(stage.objective, random), path, random.shapes())
     return Written(difference(run, stage.objective.answer, random), "run from the file")
+
+
+def int8(stage: build.Stage, path: Path) -> Written:
+    """The ONNX graph with weights of 8 bits; how far its answers are from the model's is kept beside it as NAME.json.
+
+    Raises MachineError where too few of its decisions, or its answers as a whole, are those of the model.
+    """
+    need_onnx("int8")
+    random, plain = _random(stage), path.with_suffix(".plain.onnx")
+    save_onnx(traced(stage.objective, random), plain, random.shapes())
+    run = save_int8(plain, path)
+    size, before = path.stat().st_size, plain.stat().st_size
+    plain.unlink()
+    inputs, compared = _rows(stage, random)
+    found = compare(stage.objective, run, inputs)
+    alike = found.get("agreement", found["cosine"])
+    if not alike >= ALIKE:
+        name = "agreement of decisions" if "agreement" in found else "cosine of answers"
+        raise MachineError(f"format=int8: {name} {alike:.3f} {compared}, less than {ALIKE}: nothing is kept; use format=onnx")
+    facts = {"ckpt": stage.config["ckpt"], "compared": compared, **found, "bytes": size, "bytes_before": before}
+    path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    agreement = {"agreement": f"{found['agreement']:.1%} of {found['decisions']:,} decisions"} if "agreement" in found else {}
+    told = {**agreement, "cosine": f"{found['cosine']:.4f}", "size": f"{size:,} bytes, {size / before:.1%} of format=onnx"}
+    return Written(found["difference"], "run from the file", compared=compared, exact=False, told=told)
+
+
+def _rows(stage: build.Stage, random: RandomTexts | RandomValues) -> tuple[Inputs, str]:
+    """A batch of the rows that the model was scored on, else random inputs, and what that is in words."""
+    try:
+        whole = build.stage(stage.config)
+        split = next(name for name in ("valid", "test", "train") if whole.dataset.rows(name) is not None)
+        found = next(iter(whole.loader(split, ROWS).epoch()))["inputs"]
+    except UserError as error:  # the data need not be where the model is
+        return random.draw(ROWS, 16), f"on random inputs ({str(error).splitlines()[0]})"
+    whole_mask = torch.ones_like(found["tokens"], dtype=torch.bool) if "tokens" in found else None
+    wanted = {name: found.get(name, whole_mask) for name in random.draw(1, 1)}
+    return wanted, f"on {len(next(iter(wanted.values())))} rows of {split}"
+
+
+@torch.no_grad()
+def compare(objective: Objective, run: Run, inputs: Inputs) -> dict[str, float]:
+    """How alike two answers are: largest difference, cosine, and the share of decisions that agree where answers are some."""
+    one, other, mask = objective.answer(inputs), run(inputs), inputs.get("mask")
+    if mask is not None and one.ndim == 3:  # what is said of padding does not count
+        one, other = one[mask], other[mask]
+    found = {"difference": float((one - other).abs().max())}
+    found["cosine"] = float(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0))
+    decide = _decisions(objective)
+    if decide:
+        same = decide(one) == decide(other)
+        found |= {"agreement": float(same.float().mean()), "decisions": same.numel()}
+    return found
+
+
+def _decisions(objective: Objective) -> Callable[[Tensor], Tensor] | None:
+    """What turns answers into decisions; None where they are numbers or features."""
+    if objective.target == "classes":
+        return lambda logits: logits.sigmoid() >= objective.threshold
+    if objective.target == "mask":
+        return lambda logits: logits.argmax(1)
+    if objective.target in ("class", "tags") or isinstance(objective, NextToken | MaskedToken):
+        return lambda logits: logits.argmax(-1)
+    return None
 
 
 def vectors(stage: build.Stage, path: Path) -> Written:
@@ -186,5 +277,6 @@ FORMATS: dict[str, tuple[Callable[[build.Stage, Path], Written], str]] = {
     "peft": (peft, ""),
     "torch_export": (torch_export, ".pt2"),
     "onnx": (onnx, ".onnx"),
+    "int8": (int8, ".onnx"),
     "vectors": (vectors, ".txt"),
 }

@@ -15,8 +15,11 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
     "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
 }
 KINDS = ("weight", "bias")
+TEXTS, TOKENS = "ForSequenceClassification", "ForTokenClassification"  # how their classes with heads for labels are called
 MUST = object()  # stands where a setting has no default
 
 
@@ -28,8 +31,9 @@ class Family:
     or MUST. fixed: ours that are always so. required: theirs that have only this value here, their default too; declared:
     those whose default is another. embeddings: modules with a weight; norms: with weight and bias. layer: their name of
     layer {}; layers: modules in it, several where they are joined to one of ours. tied: the token embedding once more,
-    before the output. head, head_bias: of objective mlm; gelu_head: it has a GELU whatever the model has. transposed:
-    matrices of layers are [in, out]. by_head: queries, keys and values lie together for each head. after_padding: positions
+    before the output. head, head_bias: of objective mlm; gelu_head: it has a GELU whatever the model has. labelled: the
+    layers of a head for whole texts, labelled_hidden: the activation of its dense one. transposed: matrices of layers are
+    [in, out]. by_head: queries, keys and values lie together for each head. after_padding: positions
     count from pad_token_id + 1.
     """
 
@@ -47,13 +51,15 @@ class Family:
     head: Mapping[str, str] = field(default_factory=dict)
     head_bias: str = ""
     gelu_head: bool = False
+    labelled: Mapping[str, str] = field(default_factory=dict)
+    labelled_hidden: str = "tanh"
     transposed: bool = False
     by_head: bool = False
     after_padding: bool = False
 
-    def names(self, layers: int) -> dict[str, tuple[str, ...]]:
-        """Every tensor of our model and the tensors of theirs it is made of."""
-        found = {f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in self.embeddings.items()}
+    def names(self, layers: int, without: str = "") -> dict[str, tuple[str, ...]]:
+        """Every tensor of our model and the tensors of theirs it is made of. without: the embedding that there is none of."""
+        found = {f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in self.embeddings.items() if ours != without}
         found |= {f"{ours}.{kind}": (f"{theirs}.{kind}",) for ours, theirs in self.norms.items() for kind in KINDS}
         for index in range(layers):
             place = self.layer.format(index)
@@ -66,6 +72,11 @@ class Family:
         """Every tensor of the head of objective mlm and theirs."""
         found = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in self.head.items() for kind in KINDS}
         return found | {"bias": self.head_bias} if found else {}
+
+    def labelled_names(self, per_token: bool) -> dict[str, str]:
+        """Every tensor of the head of a task with labels and theirs. per_token: of task tag, not of one for whole texts."""
+        layers = {"linear": "classifier"} if per_token else {f"head.{ours}": theirs for ours, theirs in self.labelled.items()}
+        return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in layers.items() for kind in KINDS}
 
     def joined(self, ours: str, theirs: list[Tensor], heads: int) -> Tensor:
         """One tensor of ours from those of theirs."""
@@ -90,7 +101,7 @@ def bias_of(weight: str) -> str:
     return f"{weight.removesuffix('weight')}bias"
 
 
-SHARED = {"positions": "learned", "bias": True}
+SHARED = {"positions": "learned", "bias": True, "qk_norm": False}
 BERT = Family(
     model="transformer",
     prefix="bert.",
@@ -126,6 +137,7 @@ BERT = Family(
     tied="cls.predictions.decoder.weight",
     head={"dense": "cls.predictions.transform.dense", "norm": "cls.predictions.transform.LayerNorm"},
     head_bias="cls.predictions.bias",
+    labelled={"hidden": "bert.pooler.dense", "linear": "classifier"},
 )
 ROBERTA = replace(
     BERT,
@@ -135,6 +147,7 @@ ROBERTA = replace(
     head={"dense": "lm_head.dense", "norm": "lm_head.layer_norm"},
     head_bias="lm_head.bias",
     gelu_head=True,
+    labelled={"hidden": "classifier.dense", "linear": "classifier.out_proj"},
     after_padding=True,
 )
 DISTILBERT = replace(
@@ -165,6 +178,8 @@ DISTILBERT = replace(
     tied="vocab_projector.weight",
     head={"dense": "vocab_transform", "norm": "vocab_layer_norm"},
     head_bias="vocab_projector.bias",
+    labelled={"hidden": "pre_classifier", "linear": "classifier"},
+    labelled_hidden="relu",
 )
 GPT2 = Family(
     model="gpt",
@@ -180,7 +195,7 @@ GPT2 = Family(
         "eps": ("layer_norm_epsilon", 1e-5),
         "init_std": ("initializer_range", 0.02),
     },
-    fixed={**SHARED, "norm": "pre"},
+    fixed={**SHARED, "norm": "pre", "logit_cap": None},
     required={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     embeddings={"embedding.token": "wte", "embedding.position": "wpe"},
     norms={"stack.norm": "ln_f"},
@@ -196,7 +211,7 @@ GPT2 = Family(
     tied="lm_head.weight",
     transposed=True,
 )
-ROTARY = {"positions": "rotary", "bias": True, "norm": "pre"}
+ROTARY = {"positions": "rotary", "bias": True, "norm": "pre", "qk_norm": False}
 ESM = replace(
     BERT,
     prefix="esm.",
@@ -214,6 +229,7 @@ ESM = replace(
     tied="lm_head.decoder.weight",
     head={"dense": "lm_head.dense", "norm": "lm_head.layer_norm"},
     head_bias="lm_head.bias",
+    labelled=ROBERTA.labelled,
 )
 GPT_NEOX = Family(
     model="gpt",
@@ -229,7 +245,7 @@ GPT_NEOX = Family(
         "eps": ("layer_norm_eps", 1e-5),
         "init_std": ("initializer_range", 0.02),
     },
-    fixed=ROTARY,
+    fixed={**ROTARY, "logit_cap": None},
     required={"attention_bias": True},
     declared={
         "use_parallel_residual": False,

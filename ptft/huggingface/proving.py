@@ -28,7 +28,8 @@ def reader(folder: Path) -> tuple[Run, bool, str]:
     def run(inputs: Inputs) -> Tensor:
         segments = {"token_type_ids": inputs["segments"]} if "segments" in inputs else {}
         output = network(input_ids=inputs["tokens"], attention_mask=inputs["mask"].long(), **segments)
-        return output["logits"] if "logits" in output else output["last_hidden_state"]
+        found = output["logits"] if "logits" in output else output["last_hidden_state"]
+        return found.squeeze(-1) if network.config.problem_type == "regression" else found
 
     return run, "For" in name or "LMHead" in name, f"read by transformers {transformers.__version__}"
 

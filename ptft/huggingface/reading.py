@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ptft import resolve
 from ptft.choices import config_dir
 from ptft.data import hub, published
 from ptft.errors import CheckpointError, UserError, did_you_mean
-from ptft.huggingface.families import ACTIVATIONS, FAMILIES, MUST, Family, bias_of
+from ptft.huggingface.families import ACTIVATIONS, FAMILIES, MUST, TEXTS, TOKENS, Family, bias_of
 from ptft.imported import Imported, keep
 from ptft.locate import read_yaml
 from ptft.manifest import digest
@@ -27,8 +28,24 @@ OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of norms in the first con
 # what says nothing new: counters, causal masks, rotations, the output's second name
 SILENT = re.compile(r"(^|\.)(position_ids|masked_bias|decoder\.(weight|bias)|attn\.bias|inv_freq)$")
 FEATURES = {"_target_": "ptft.tasks.features.Features"}
+# our tasks by the library's problem_type
+PROBLEMS = {"single_label_classification": "classify", "multi_label_classification": "multilabel", "regression": "regress"}
 Config = dict[str, Any]
 State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands above a model: the objective, its weights under our names, theirs that these are, what labels mean.
+
+    dataset: one of the kind that it reads, since published weights name none.
+    """
+
+    objective: Config = field(default_factory=lambda: FEATURES)
+    weights: State = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    facts: Config = field(default_factory=dict)
+    dataset: str = "shakespeare"
 
 
 def checkpoint(name: str) -> Path:
@@ -85,18 +102,15 @@ def read(folder: Path, source: str) -> Imported:
     used = {theirs for several in names.values() for theirs in several}
     try:
         model = _model(family, config, node, state, names, tokenizer.vocab_size)
-        objective, heads = (_causal if family.model == "gpt" else _masked)(family, node, state, model["embedding.token.weight"])
-    except (RuntimeError, TypeError, IndexError) as error:
+        pretrained = _causal if family.model == "gpt" else _masked
+        head = _labelled(family, config, state) or pretrained(family, node, state, model["embedding.token.weight"])
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise CheckpointError(f"{source}: the weights have odd shapes ({str(error).splitlines()[0]})") from error
     _prove(source, node, model, tokenizer.vocab_size)
     parts = {"tokenizer": _tokenizer_node(source), "transform": None, "model": node}
-    parts |= {
-        "objective": objective or FEATURES,
-        "dataset": _option("dataset", "shakespeare"),
-    }  # published weights name no data
-    if objective:
-        used |= {family.tied, *family.head_names().values()}
-    return Imported(parts, model, heads, tokenizer.to_json(), notes=_notes(source, state.keys() - used))
+    parts |= {"objective": head.objective, "dataset": _option("dataset", head.dataset)}
+    notes = _notes(source, state.keys() - used - head.used)
+    return Imported(parts, model, head.weights, tokenizer.to_json(), notes=notes, facts=head.facts)
 
 
 def _family(source: str, config: Config) -> Family:
@@ -118,7 +132,8 @@ def _state(family: Family, folder: Path) -> State:
                 found |= {_plain(family, name): content.get_tensor(name) for name in names}
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
+    held = {name: tensor for name, tensor in found.items() if tensor.numel()}  # a table without rows says nothing
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in held.items()}
 
 
 def _plain(family: Family, name: str) -> str:
@@ -154,6 +169,8 @@ def _node(source: str, family: Family, config: Config) -> Config:
             raise CheckpointError(f"{source}: the activation {node['activation']} in config.json is none of {known}")
         node["activation"] = ACTIVATIONS[node["activation"]]
     node |= family.fixed
+    if config.get("type_vocab_size") == 0 and "segments" in node:
+        node["segments"] = 0
     if family.after_padding:
         node["max_length"] -= _skipped(family, config)
     if node["hidden"] is None:
@@ -173,7 +190,7 @@ def _names(source: str, family: Family, node: Config, state: State) -> dict[str,
     found = {int(match[1]) for name in state if (match := place.match(name))}
     if found != set(range(len(found))) or len(found) != node["layers"]:
         raise CheckpointError(f"{source}: config.json says {node['layers']} layers, and the weights have {len(found)}")
-    names = family.names(len(found))
+    names = family.names(len(found), without="" if node.get("segments") else "embedding.segment")
     used = {theirs for several in names.values() for theirs in several}
     missing = sorted(used - state.keys())
     strange = sorted(name for name in state.keys() - used if place.match(name) and not SILENT.search(name))
@@ -214,23 +231,53 @@ def _prove(source: str, node: Config, model: State, vocab_size: int) -> None:
         raise CheckpointError(f"{source}: {name} is {there} in the weights and {here} by config.json")
 
 
-def _masked(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config | None, State]:
+def _labelled(family: Family, config: Config, state: State) -> Head | None:
+    """A task with labels and its head, where the file has one that is like ours."""
+    architecture = str((config.get("architectures") or [""])[0])
+    per_token = architecture.endswith(TOKENS)
+    names = {ours: _plain(family, theirs) for ours, theirs in family.labelled_names(per_token).items()}
+    if not (per_token or architecture.endswith(TEXTS)) or not names or not set(names.values()) <= state.keys():
+        return None
+    weights = {ours: state[theirs] for ours, theirs in names.items()}
+    (outputs,) = weights["linear.bias" if per_token else "head.linear.bias"].shape
+    labels = _labels(config, outputs)
+    task = "tag" if per_token else PROBLEMS.get(config.get("problem_type")) or ("classify" if outputs > 1 else "regress")
+    if len(set(labels)) < outputs or (task == "regress" and outputs > 1):
+        return None
+    node, facts = _option("task", task), {"num_classes": outputs, "labels": labels}
+    if not per_token:
+        node |= {"pooling": "cls", "hidden": family.labelled_hidden}
+    if task == "regress":  # in the units of the data already
+        weights |= {"mean": torch.tensor(0.0), "std": torch.tensor(1.0)}
+        facts = {"target_mean": 0.0, "target_std": 1.0}
+    return Head(node, weights, set(names.values()), facts, "broad_twitter" if per_token else "sentence_polarity")
+
+
+def _labels(config: Config, outputs: int) -> list[str]:
+    """The names of a head's outputs; those that the library gives where config.json has none."""
+    given = config.get("id2label")
+    given = given if isinstance(given, dict) else {}
+    return [str(given.get(str(index), f"LABEL_{index}")) for index in range(outputs)]
+
+
+def _masked(family: Family, node: Config, state: State, embedding: Tensor) -> Head:
     """Objective mlm and its head, where the file has one that is like ours: with the activation of the model."""
     names, own = family.head_names(), state.get(family.tied, embedding)[: len(embedding)]
     if not set(names.values()) <= state.keys() or (family.gelu_head and node["activation"] != "gelu"):
-        return None, {}
+        return Head()
     # an untied matrix brings its bias along, and the other one is not in use
     names["bias"] = next(name for name in (bias_of(family.tied), names["bias"]) if name in state)
-    heads = {ours: state[theirs] for ours, theirs in names.items()}
-    heads["bias"] = heads["bias"][: len(embedding)]
-    return _option("objective", "mlm"), heads if torch.equal(own, embedding) else {**heads, "decoder.weight": own}
+    weights = {ours: state[theirs] for ours, theirs in names.items()}
+    weights["bias"] = weights["bias"][: len(embedding)]
+    weights |= {} if torch.equal(own, embedding) else {"decoder.weight": own}
+    return Head(_option("objective", "mlm"), weights, {family.tied, *family.head_names().values()})
 
 
-def _causal(family: Family, node: Config, state: State, embedding: Tensor) -> tuple[Config, State]:
+def _causal(family: Family, node: Config, state: State, embedding: Tensor) -> Head:
     """Objective clm; its head is the token embedding unless the file has another."""
     own = state.get(family.tied, embedding)[: len(embedding)]
     tie = torch.equal(own, embedding)
-    return {**_option("objective", "clm"), "tie": tie}, {} if tie else {"head.weight": own}
+    return Head({**_option("objective", "clm"), "tie": tie}, {} if tie else {"head.weight": own}, {family.tied})
 
 
 def _notes(source: str, unused: set[str]) -> list[str]:

@@ -19,21 +19,26 @@ from torch import Tensor
 from ptft.data.hub import WEIGHTS
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import UserError
-from ptft.huggingface.families import ACTIVATIONS, BERT, ESM, GPT2, GPT_NEOX, KINDS, Family, bias_of
+from ptft.huggingface.families import ACTIVATIONS, BERT, DISTILBERT, ESM, GPT2, GPT_NEOX, KINDS, TEXTS, TOKENS, Family, bias_of
 from ptft.nn.language import NextToken
 from ptft.nn.masking import MaskedToken
+from ptft.nn.pooling import PooledHead
 from ptft.objective import Objective, heads
 
-# their model_type, and the classes of the model without a head, with that of its pretraining, and with one of tags
+# their model_type, what their classes are called, and the class with the head of pretraining
 CLASSES = {
-    BERT: ("bert", "BertModel", "BertForMaskedLM", "BertForTokenClassification"),
-    ESM: ("esm", "EsmModel", "EsmForMaskedLM", "EsmForTokenClassification"),
-    GPT2: ("gpt2", "GPT2Model", "GPT2LMHeadModel", "GPT2ForTokenClassification"),
-    GPT_NEOX: ("gpt_neox", "GPTNeoXModel", "GPTNeoXForCausalLM", "GPTNeoXForTokenClassification"),
+    BERT: ("bert", "Bert", "ForMaskedLM"),
+    DISTILBERT: ("distilbert", "DistilBert", "ForMaskedLM"),
+    ESM: ("esm", "Esm", "ForMaskedLM"),
+    GPT2: ("gpt2", "GPT2", "LMHeadModel"),
+    GPT_NEOX: ("gpt_neox", "GPTNeoX", "ForCausalLM"),
 }
+# their problem_type by what our task learns
+PROBLEMS = {"class": "single_label_classification", "classes": "multi_label_classification", "number": "regression"}
 FAMILIES = {"ptft.models.transformer.Transformer": (BERT, ESM), "ptft.models.gpt.GPT": (GPT2, GPT_NEOX)}
 DROPOUTS = {  # ours has one for all
     BERT: ("attention_probs_dropout_prob",),
+    DISTILBERT: ("attention_dropout",),
     ESM: ("attention_probs_dropout_prob",),
     GPT2: ("attn_pdrop", "embd_pdrop"),
     GPT_NEOX: ("attention_dropout",),
@@ -50,7 +55,8 @@ def family_of(node: dict[str, Any]) -> Family:
         raise UserError(f"format=hf: model {name} is none of Hugging Face's: only Transformer and GPT are written so")
     family = next((each for each in families if each.fixed["positions"] == node["positions"]), families[0])
     fixed = {key: value for key, value in family.fixed.items() if key != "bias"}  # none is one of zeros
-    faults = [f"model.{key}={_told(node[key])} (only {_told(value)})" for key, value in fixed.items() if node[key] != value]
+    given = {key: node.get(key, value) for key, value in fixed.items()}  # models of before have not all of the settings
+    faults = [f"model.{key}={_told(given[key])} (only {_told(value)})" for key, value in fixed.items() if given[key] != value]
     if node["activation"] not in THEIRS:
         faults.append(f"model.activation={node['activation']} (only {', '.join(THEIRS)})")
     if faults:
@@ -73,28 +79,42 @@ def layers_of(node: dict[str, Any]) -> tuple[dict[str, tuple[str, ...]], bool]:
 
 
 def _told(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def write(folder: Path, node: dict[str, Any], objective: Objective, tokenizer: Tokenizer) -> list[str]:
     """Fill `folder`; returns the names of weights that are left out, of heads that theirs have not. Raises UserError."""
-    family = family_of(node)
-    kind, plain, *with_heads = CLASSES[family]
-    head, taken = _head(family, node, objective)
-    tags = objective.scheme.labels if objective.target == "tags" else []
-    prefix = "" if head is None else family.prefix
-    tensors = {prefix + name: tensor for name, tensor in _model(family, node, objective).items()} | (head or {})
+    family = _with_head(family_of(node), node, objective)
+    kind, plain, _ = CLASSES[family]
+    ending, head, taken = _head(family, objective) or ("Model", {}, set())
+    prefix = "" if ending == "Model" else family.prefix
+    tensors = {prefix + name: tensor for name, tensor in _model(family, node, objective).items()} | head
     copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     save_file(copies, folder / WEIGHTS, {"format": "pt"})
-    name = plain if head is None else with_heads[bool(tags)]
-    config = {"model_type": kind, "architectures": [name], "vocab_size": tokenizer.vocab_size}
+    config = {"model_type": kind, "architectures": [plain + ending], "vocab_size": tokenizer.vocab_size}
     config["tie_word_embeddings"] = family.tied not in tensors
-    if tags:
-        config |= {"id2label": dict(enumerate(tags)), "label2id": {tag: index for index, tag in enumerate(tags)}}
+    if ending in (TEXTS, TOKENS):
+        config |= _meaning(objective)
     _write_json(folder / "config.json", config | _config(family, node, tokenizer))
     (folder / "tokenizer.json").write_text(_with_layout(family, tokenizer), encoding="utf-8")
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(family, node, tokenizer))
     return sorted(heads(objective).keys() - taken)
+
+
+def fitting(node: dict[str, Any], objective: Objective) -> str | None:
+    """The settings with which the head of a task for whole texts would have a place; None where none would, or it has one."""
+    family = family_of(node)
+    theirs = _head(_with_head(family, node, objective), objective)
+    if theirs or not family.labelled or not isinstance(getattr(objective, "head", None), PooledHead):
+        return None
+    return f"task.pooling=cls task.hidden={family.labelled_hidden}"
+
+
+def _with_head(family: Family, node: dict[str, Any], objective: Objective) -> Family:
+    """DistilBERT in place of BERT where the model is both and the head DistilBERT's."""
+    relu = getattr(getattr(objective, "head", None), "activation", None) == DISTILBERT.labelled_hidden
+    same = all(node.get(key, value) == value for key, value in DISTILBERT.fixed.items() if key != "bias")
+    return DISTILBERT if family is BERT and relu and same else family
 
 
 def _model(family: Family, node: dict[str, Any], objective: Objective) -> dict[str, Tensor]:
@@ -110,21 +130,39 @@ def _model(family: Family, node: dict[str, Any], objective: Objective) -> dict[s
     return found
 
 
-def _head(family: Family, node: dict[str, Any], objective: Objective) -> tuple[dict[str, Tensor] | None, set[str]]:
-    """Their head's tensors, and the names of ours in it; None where theirs has no such head."""
-    own = heads(objective)
+def _head(family: Family, objective: Objective) -> tuple[str, dict[str, Tensor], set[str]] | None:
+    """How their class ends, its head's tensors, and the names of ours in it; None where theirs has no such head."""
+    own, names = heads(objective), family.labelled_names(per_token=objective.target == "tags")
     if objective.target == "tags":
-        return {f"classifier.{kind}": own[f"linear.{kind}"] for kind in KINDS}, {f"linear.{kind}" for kind in KINDS}
+        return TOKENS, {theirs: own[ours] for ours, theirs in names.items()}, set(names)
+    if objective.target in PROBLEMS and _is_theirs(family, getattr(objective, "head", None)):
+        scaled = {f"head.linear.{kind}": own[f"head.linear.{kind}"] * own["std"] for kind in KINDS} if "std" in own else {}
+        if scaled:  # theirs answers in the units of the data
+            scaled["head.linear.bias"] = scaled["head.linear.bias"] + own["mean"]
+        return TEXTS, {theirs: (own | scaled)[ours] for ours, theirs in names.items()}, {*names, "mean", "std"}
+    pretrained = CLASSES[family][2]
     if isinstance(objective, NextToken) and family.model == "gpt" and "head.bias" not in own:
-        return ({} if objective.head is None else {family.tied: objective.head.weight.data}), {"head.weight"}
+        return pretrained, {} if objective.head is None else {family.tied: objective.head.weight.data}, {"head.weight"}
     if isinstance(objective, MaskedToken) and family.model == "transformer":
         names = family.head_names()
         found = {theirs: own[ours] for ours, theirs in names.items()}
         if objective.decoder is not None:
             names |= {"decoder.weight": family.tied}
             found |= {family.tied: own["decoder.weight"], bias_of(family.tied): own["bias"].clone()}
-        return found, set(names)
-    return None, set()
+        return pretrained, found, set(names)
+    return None
+
+
+def _is_theirs(family: Family, head: Any) -> bool:
+    wanted = "cls", family.labelled_hidden
+    return bool(family.labelled) and isinstance(head, PooledHead) and (head.pooling, head.activation) == wanted
+
+
+def _meaning(objective: Objective) -> dict[str, Any]:
+    """What config.json says of the answers."""
+    problem = {"problem_type": PROBLEMS[objective.target]} if objective.target in PROBLEMS else {}
+    labels = objective.scheme.labels if objective.target == "tags" else getattr(objective, "labels", ["LABEL_0"])
+    return problem | {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
 
 
 def _config(family: Family, node: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:

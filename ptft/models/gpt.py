@@ -5,14 +5,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ptft.nn.cache import Cache
-from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise, look_nearby
+from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, check_cap, initialise, look_nearby
 
 
 class GPT(nn.Module):
     """Tokens -> features of the text up to each of them.
 
     hidden: width of the feed-forward network. positions: learned, sinusoidal, rotary. norm: pre (GPT-2) or post.
-    activation: gelu, gelu_tanh, relu, swiglu. bias: in linear maps and norms. local_heads: see look_nearby.
+    activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. bias: in linear maps and norms. local_heads: see look_nearby.
+    qk_norm, zero_init: see SelfAttention, initialise. logit_cap: of what heads over the vocabulary say, see capped.
     """
 
     traits = frozenset({"text", "causal"})
@@ -33,12 +34,15 @@ class GPT(nn.Module):
         eps: float,
         init_std: float,
         local_heads: int | None,
+        qk_norm: bool = False,
+        zero_init: bool = False,
+        logit_cap: float | None = None,
     ):
         super().__init__()
-        self.dim, self.max_length = dim, max_length
+        self.dim, self.max_length, self.logit_cap = dim, max_length, check_cap(logit_cap)
         self.embedding = Embedding(vocab_size, dim, max_length, positions, 0, norm == "post", dropout, bias, eps)
-        self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
-        initialise(self, init_std, scale_residuals=True)
+        self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
+        initialise(self, init_std, scale_residuals=True, zero_init=zero_init)
         look_nearby(self.stack, local_heads, causal=True)
 
     @property

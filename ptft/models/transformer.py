@@ -11,8 +11,8 @@ class Transformer(nn.Module):
     """Tokens -> contextual features of both sides.
 
     hidden: width of the feed-forward network. positions: learned, sinusoidal, rotary. norm: pre or post (BERT).
-    activation: gelu, gelu_tanh, relu, swiglu. bias: in linear maps and norms. segments: kinds of text in one input
-    (BERT: 2), 0 for none. local_heads: see look_nearby.
+    activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. bias: in linear maps and norms. segments: kinds of text in
+    one input (BERT: 2), 0 for none. local_heads: see look_nearby. qk_norm, zero_init: see SelfAttention, initialise.
     """
 
     traits = frozenset({"text", "bidirectional", "segments"})
@@ -34,13 +34,15 @@ class Transformer(nn.Module):
         eps: float,
         init_std: float,
         local_heads: int | None,
+        qk_norm: bool = False,
+        zero_init: bool = False,
     ):
         super().__init__()
         self.dim, self.max_length, self.segments, self.eps = dim, max_length, segments, eps
         self.activation = activation
         self.embedding = Embedding(vocab_size, dim, max_length, positions, segments, norm == "post", dropout, bias, eps)
-        self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
-        initialise(self, init_std)
+        self.stack = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
+        initialise(self, init_std, zero_init=zero_init)
         look_nearby(self.stack, local_heads, causal=False)
 
     @property

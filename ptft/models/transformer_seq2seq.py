@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ptft.nn.cache import Cache
 from ptft.nn.cross_attention import Decoder, Memory
-from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise
+from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, check_cap, initialise
 
 
 class TransformerSeq2Seq(nn.Module):
@@ -14,7 +14,8 @@ class TransformerSeq2Seq(nn.Module):
 
     One embedding serves both sides and, tied, the head (1706.03762, 3.4). layers: of the encoder, and as many of the decoder.
     hidden: width of the feed-forward networks. positions: learned, sinusoidal, rotary. norm: pre or post (the paper's).
-    activation: gelu, gelu_tanh, relu, swiglu. bias: in linear maps and norms.
+    activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. bias: in linear maps and norms. qk_norm, zero_init: see
+    SelfAttention, initialise. logit_cap: of what heads over the vocabulary say, see capped.
     """
 
     traits = frozenset({"text", "seq2seq"})
@@ -34,13 +35,16 @@ class TransformerSeq2Seq(nn.Module):
         bias: bool,
         eps: float,
         init_std: float,
+        qk_norm: bool = False,
+        zero_init: bool = False,
+        logit_cap: float | None = None,
     ):
         super().__init__()
-        self.dim, self.max_length = dim, max_length
+        self.dim, self.max_length, self.logit_cap = dim, max_length, check_cap(logit_cap)
         self.embedding = Embedding(vocab_size, dim, max_length, positions, 0, False, dropout, bias, eps)
-        self.encoder = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
-        self.decoder = Decoder(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
-        initialise(self, init_std)
+        self.encoder = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
+        self.decoder = Decoder(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
+        initialise(self, init_std, zero_init=zero_init)
 
     @property
     def token_embedding(self) -> nn.Embedding:

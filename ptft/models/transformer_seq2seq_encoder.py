@@ -10,7 +10,7 @@ from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, i
 class TransformerSeq2SeqEncoder(nn.Module):
     """Tokens -> features of both sides, by the weights that a translation model calls `embedding` and `encoder`.
 
-    The settings are those of that model.
+    The settings are those of that model, but for that of its head.
     """
 
     traits = frozenset({"text", "bidirectional"})
@@ -30,12 +30,14 @@ class TransformerSeq2SeqEncoder(nn.Module):
         bias: bool,
         eps: float,
         init_std: float,
+        qk_norm: bool = False,
+        zero_init: bool = False,
     ):
         super().__init__()
         self.dim, self.max_length = dim, max_length
         self.embedding = Embedding(vocab_size, dim, max_length, positions, 0, False, dropout, bias, eps)
-        self.encoder = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps)
-        initialise(self, init_std)
+        self.encoder = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
+        initialise(self, init_std, zero_init=zero_init)
 
     @property
     def token_embedding(self) -> nn.Embedding:

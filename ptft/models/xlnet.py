@@ -45,7 +45,7 @@ class XLNet(nn.Module):
     """Tokens -> contextual features of both sides; positions count only by their distance.
 
     hidden: width of the feed-forward network. segments: 2 tells two texts in one input apart, by whether query and key are
-    in the same one; 0 for none. activation: gelu, gelu_tanh, relu, swiglu. Raises ValueError.
+    in the same one; 0 for none. activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. Raises ValueError.
     """
 
     traits = frozenset({"text", "bidirectional", "two_stream"})

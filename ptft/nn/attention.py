@@ -18,6 +18,7 @@ from ptft.nn.positions import rotate
 # The longest text for which two batched matmuls and a softmax beat torch's flash kernel on a CPU. Forward and backward,
 # 2 cores: fp32 1.0-1.5x up to 128, 0.75-0.85x from 256; bf16 1.3-1.5x up to 256.
 EXPLICIT_UP_TO = {torch.float32: 128, torch.bfloat16: 256}
+NORM_EPS = 1e-6  # of queries and keys; torch's own would be 0.008 in bf16
 
 
 def prefers_flash(device: torch.device, dtype: torch.dtype, length: int, rate: float) -> bool:
@@ -96,15 +97,27 @@ def _by_head(bias: Tensor | None, heads: int) -> Tensor | None:
     return bias.unsqueeze(0) if bias.shape[0] == 1 else bias.unflatten(0, (-1, heads))
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention (1706.03762, 3.2.2) with queries, keys and values from one matrix."""
+def normalise(x: Tensor) -> Tensor:
+    """Queries or keys [..., size] with a mean square of 1, so that no score exceeds sqrt(size) (after 2010.04245).
 
-    def __init__(self, dim: int, heads: int, dropout: float, bias: bool):
+    There is no learned scale: weights and their names stay those of a model without.
+    """
+    return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS).to(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (1706.03762, 3.2.2) with queries, keys and values from one matrix.
+
+    qk_norm: queries and keys of each head are normalised, before they are rotated.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float, bias: bool, qk_norm: bool = False):
         super().__init__()
         if dim % heads:
             raise ValueError(f"dim={dim} cannot be split over heads={heads}")
         self.heads = heads
         self.dropout = dropout
+        self.qk_norm = qk_norm
         self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
 
@@ -117,7 +130,7 @@ class SelfAttention(nn.Module):
         layer: int = 0,
     ) -> Tensor:
         batch, length, dim = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [3, B, H, T, size]
+        qkv = self._split(x)
         if not visible.flash:
             qkv = qkv.contiguous()  # one copy here saves three in the matmuls
         q, k, v = qkv.unbind(0)
@@ -128,7 +141,12 @@ class SelfAttention(nn.Module):
         seen = attend(q, k, v, visible, self.dropout if self.training else 0.0)
         return self.out(seen.transpose(1, 2).reshape(batch, length, dim))
 
+    def _split(self, x: Tensor) -> Tensor:
+        """Queries, keys and values [3, B, H, T, size]."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return torch.cat((normalise(qkv[:2]), qkv[2:])) if self.qk_norm else qkv
+
     def shares(self, x: Tensor) -> Tensor:
         """How much of each token every token takes in, [B, H, T, S], where all of them are seen and none is rotated."""
-        q, k = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)[:2]  # [B, H, T, size] each
+        q, k = self._split(x)[:2]  # [B, H, T, size] each
         return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)

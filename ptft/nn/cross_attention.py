@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ptft.nn.attention import Visibility, attend, visibility
+from ptft.nn.attention import Visibility, attend, normalise, visibility
 from ptft.nn.cache import Cache
-from ptft.nn.transformer import Layer, Stack
+from ptft.nn.transformer import Activation, Layer, Norm, Stack
 
 Pair = tuple[Tensor, Tensor]
 
@@ -37,12 +37,16 @@ class Memory:
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention whose queries are the decoder's and whose keys and values are the source's (3.2.3)."""
+    """Multi-head attention whose queries are the decoder's and whose keys and values are the source's (3.2.3).
 
-    def __init__(self, dim: int, heads: int, dropout: float, bias: bool):
+    qk_norm: as in SelfAttention.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float, bias: bool, qk_norm: bool = False):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
+        self.qk_norm = qk_norm
         self.query = nn.Linear(dim, dim, bias=bias)
         self.key_value = nn.Linear(dim, 2 * dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
@@ -50,11 +54,12 @@ class CrossAttention(nn.Module):
     def remember(self, source: Tensor) -> Pair:
         """Keys and values [B, H, S, size] of encoded sources [B, S, dim]."""
         keys, values = self.key_value(source).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return keys, values
+        return normalise(keys) if self.qk_norm else keys, values
 
     def forward(self, x: Tensor, remembered: Pair, visible: Visibility) -> Tensor:
         """x [B, T, dim] -> the same shape."""
         queries = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        queries = normalise(queries) if self.qk_norm else queries
         seen = attend(queries, *remembered, visible, self.dropout if self.training else 0.0)
         return self.out(seen.transpose(1, 2).flatten(2))
 
@@ -62,10 +67,25 @@ class CrossAttention(nn.Module):
 class DecoderLayer(Layer):
     """Attention to what is written, attention to the source, then the feed-forward network."""
 
-    def __init__(self, dim: int, heads: int, hidden: int, norm, activation, dropout: float, bias: bool, eps: float):
-        super().__init__(dim, heads, hidden, norm, activation, dropout, bias, eps)
-        self.cross = CrossAttention(dim, heads, dropout, bias)
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        hidden: int,
+        norm: Norm,
+        activation: Activation,
+        dropout: float,
+        bias: bool,
+        eps: float,
+        qk_norm: bool = False,
+    ):
+        super().__init__(dim, heads, hidden, norm, activation, dropout, bias, eps, qk_norm)
+        self.cross = CrossAttention(dim, heads, dropout, bias, qk_norm)
         self.cross_norm = nn.LayerNorm(dim, eps=eps, bias=bias)
+
+    @property
+    def outward(self) -> list[nn.Linear]:
+        return [*super().outward, self.cross.out]
 
     def forward(self, x: Tensor, remembered: Pair, across: Visibility, *seen) -> Tensor:
         """x [B, T, dim] -> the same shape; `across` says which tokens of the source are seen, `seen` is of the written ones."""

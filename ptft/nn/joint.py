@@ -117,6 +117,9 @@ class JointEmbedding(Objective):
         return output
 
     def metrics(self) -> dict[str, Any]:
+        return self.health()
+
+    def health(self) -> dict[str, Any]:
         return health.health()
 
     def scores(self, means: dict[str, float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +26,14 @@ def perplexity(loss: float) -> float:
 def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy summed over all targets but IGNORED ones; in fp32, whatever the logits are in."""
     return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
+
+
+def capped(logits: Tensor, cap: float | None) -> Tensor:
+    """cap * tanh(logits / cap) in fp32: all below `cap` in size, small ones nearly as they were (Gemma 2, 2408.00118, 2).
+
+    cap: None leaves them as they are.
+    """
+    return logits if cap is None else cap * torch.tanh(logits.float() / cap)
 
 
 class NextToken(Objective):
@@ -77,8 +86,9 @@ class NextToken(Objective):
         return self.model.token_embedding.weight if self.head is None else self.head.weight
 
     def over_vocabulary(self, features: Tensor) -> Tensor:
-        """Scores over the vocabulary of features [..., dim]."""
-        return F.linear(features, self.output_weight, None if self.head is None else self.head.bias)
+        """Scores over the vocabulary of features [..., dim], capped where the model has a `logit_cap`."""
+        logits = F.linear(features, self.output_weight, None if self.head is None else self.head.bias)
+        return capped(logits, getattr(self.model, "logit_cap", None))
 
     def logits(self, tokens: Tensor, cache: Cache | None = None, **places: Tensor) -> Tensor:
         """Scores [B, vocabulary] of the token that follows `tokens` [B, T], which continue what the cache holds.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,7 @@ def concat(features: Tensor, mask: Tensor | None) -> Tensor:
     return torch.cat([pool(features, mask) for pool in (last, maximum, mean)], dim=-1)
 
 
+Hidden = Literal["tanh", "relu"]
 POOLINGS = {"cls": first, "last": last, "max": maximum, "mean": mean, "concat": concat}
 
 
@@ -55,21 +58,28 @@ def vector(features: Tensor, mask: Tensor | None = None, pooling: str = "mean") 
 class PooledHead(nn.Module):
     """Dropout and a linear map on pooled features: [B, T, dim], [B, dim, h, w] or [B, dim] -> [B, outputs].
 
+    hidden: the activation of a dense layer before them, tanh as in BERT, relu as in DistilBERT; None for no such layer.
     Raises ValueError for pooling=cls on a causal model, whose first token sees nothing else.
     """
 
-    def __init__(self, model: nn.Module, pooling: str, outputs: int, dropout: float):
+    def __init__(self, model: nn.Module, pooling: str, outputs: int, dropout: float, hidden: Hidden | None = None):
         super().__init__()
         if pooling == "cls" and "causal" in model.traits:
             raise ValueError(
                 "pooling=cls reads the first token, and in a causal model that sees nothing else; use last or mean"
             )
-        self.pooling = pooling
+        self.pooling, self.activation = pooling, hidden
         self.dropout = Dropout(dropout)
         tripled = pooling == "concat" and model.traits & {"text", "patches", "pyramid"}
-        self.linear = nn.Linear(model.dim * (3 if tripled else 1), outputs)
-        nn.init.normal_(self.linear.weight, std=0.02)
-        nn.init.zeros_(self.linear.bias)
+        width = model.dim * (3 if tripled else 1)
+        self.hidden = nn.Linear(width, width) if hidden else None
+        self.linear = nn.Linear(width, outputs)
+        for linear in filter(None, (self.hidden, self.linear)):
+            nn.init.normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        return self.linear(self.dropout(vector(features, mask, self.pooling)))
+        pooled = vector(features, mask, self.pooling)
+        if self.hidden is not None:
+            pooled = getattr(torch, self.activation)(self.hidden(pooled))
+        return self.linear(self.dropout(pooled))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -39,6 +40,12 @@ def restarting_positions(documents: np.ndarray) -> np.ndarray:
     begins = np.ones(documents.shape, dtype=bool)
     begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
     return positions - np.maximum.accumulate(np.where(begins, positions, 0), axis=1)
+
+
+def in_pieces(values: Tensor, pieces: int, fill: int | bool) -> Tensor:
+    """Rows [B, T] cut into so many pieces each, [B * pieces, T / pieces]; what is missing at the end is `fill`."""
+    length = -(-values.shape[1] // pieces)
+    return F.pad(values, (0, pieces * length - values.shape[1]), value=fill).reshape(-1, length)
 
 
 def truncate_pair(first: int, second: int, room: int) -> tuple[int, int]:

@@ -15,12 +15,14 @@ from ptft.nn.positions import rotations, sinusoids, toward
 
 Positions = Literal["learned", "sinusoidal", "rotary"]
 Norm = Literal["pre", "post"]
-Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "relu_squared", "silu", "swiglu"]
 
 ACTIVATIONS = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
+    "silu": F.silu,
+    "relu_squared": lambda x: F.relu(x).square(),  # 2109.08668
     "swiglu": lambda x: _gate(*x.chunk(2, dim=-1)),
 }
 
@@ -87,7 +89,8 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Attention, then the feed-forward network, each added to what came in.
 
-    norm: `post` normalises the sums (1706.03762, BERT), `pre` what enters the branches (GPT-2; 2002.04745).
+    norm: `post` normalises the sums (1706.03762, BERT), `pre` what enters the branches (GPT-2; 2002.04745). qk_norm: see
+    SelfAttention.
     """
 
     def __init__(
@@ -100,14 +103,20 @@ class Layer(nn.Module):
         dropout: float,
         bias: bool,
         eps: float,
+        qk_norm: bool = False,
     ):
         super().__init__()
         self.pre = norm == "pre"
-        self.attention = SelfAttention(dim, heads, dropout, bias)
+        self.attention = SelfAttention(dim, heads, dropout, bias, qk_norm)
         self.attention_norm = nn.LayerNorm(dim, eps=eps, bias=bias)
         self.feed_forward = FeedForward(dim, hidden, activation, bias)
         self.feed_forward_norm = nn.LayerNorm(dim, eps=eps, bias=bias)
         self.dropout = Dropout(dropout)
+
+    @property
+    def outward(self) -> list[nn.Linear]:
+        """What adds to the residual stream."""
+        return [self.attention.out, self.feed_forward.outer]
 
     def forward(self, x: Tensor, *seen) -> Tensor:
         """x [B, T, dim] -> the same shape; `seen` goes to the attention."""
@@ -135,10 +144,11 @@ class Stack(nn.Module):
         dropout: float,
         bias: bool,
         eps: float,
+        qk_norm: bool = False,
     ):
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        shape = dim, heads, hidden, norm, activation, dropout, bias, eps
+        shape = dim, heads, hidden, norm, activation, dropout, bias, eps, qk_norm
         self.layers = nn.ModuleList(self.layer(*shape) for _ in range(layers))
         self.norm = nn.LayerNorm(dim, eps=eps, bias=bias) if norm == "pre" else None
         self.rotary_size = dim // heads if positions == "rotary" else 0
@@ -173,6 +183,13 @@ class Stack(nn.Module):
         return rotations(positions, self.rotary_size)
 
 
+def check_cap(cap: float | None) -> float | None:
+    """A cap of logits, or None where nothing is capped. Raises ValueError for one that leaves no logits."""
+    if cap is not None and cap <= 0:
+        raise ValueError(f"logit_cap={cap}: expected a number above 0, such as 15; null caps nothing")
+    return cap
+
+
 def look_nearby(stack: Stack, count: int | None, causal: bool) -> None:
     """Let `count` heads of each fresh layer look at neighbours: one token back, one on, two back, ... (causal: back only).
 
@@ -195,18 +212,18 @@ def look_nearby(stack: Stack, count: int | None, causal: bool) -> None:
             biases[0, head], biases[1, head] = toward(offset, stack.rotary_size)
 
 
-def initialise(model: nn.Module, std: float, scale_residuals: bool = False) -> None:
+def initialise(model: nn.Module, std: float, scale_residuals: bool = False, zero_init: bool = False) -> None:
     """Draw every matrix and embedding from N(0, std) and clear the biases, as BERT and GPT-2 do.
 
     scale_residuals: divide the std of what is added to the residual stream by sqrt(2 x layers) (GPT-2 report, 2.3).
+    zero_init: nothing is added to it at first, so that a fresh stack passes its input through (1901.09321).
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=std)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-    stacks = [module for module in model.modules() if isinstance(module, Stack)] if scale_residuals else []
+    stacks = [module for module in model.modules() if isinstance(module, Stack)] if scale_residuals or zero_init else []
     for layers in (stack.layers for stack in stacks):
-        for layer in layers:
-            for linear in (layer.attention.out, layer.feed_forward.outer):
-                nn.init.normal_(linear.weight, std=std / math.sqrt(2 * len(layers)))
+        for linear in (linear for layer in layers for linear in layer.outward):
+            nn.init.normal_(linear.weight, std=0.0 if zero_init else std / math.sqrt(2 * len(layers)))

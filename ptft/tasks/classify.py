@@ -13,7 +13,7 @@ from ptft.nn.gaze import gaze
 from ptft.nn.inputs import input_reader
 from ptft.nn.labelled import LabelledCollate, sample_lines, worst
 from ptft.nn.mixing import Mixing
-from ptft.nn.pooling import PooledHead
+from ptft.nn.pooling import Hidden, PooledHead
 from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class Classify(Objective):
     """Dropout and a linear map on the pooled features.
 
-    pooling: mean, max, last, cls (the first token) or concat (last, max and mean). label_smoothing: the share of the
-    target that is spread over all classes. mixup, cutmix: alpha of mixing images (mixup: also features) with one
-    another, 0 for none; mix_epochs: only in so many of the first epochs. Smoothing and mixing are in the training loss
-    only, so that losses of evaluations compare.
+    pooling: mean, max, last, cls (the first token) or concat (last, max and mean). hidden: see PooledHead.
+    label_smoothing: the share of the target that is spread over all classes. mixup, cutmix: alpha of mixing images (mixup:
+    also features) with one another, 0 for none; mix_epochs: only in so many of the first epochs. Smoothing and mixing are
+    in the training loss only, so that losses of evaluations compare.
     """
 
     added_tokens = 2  # what stands around one text at the most
@@ -47,6 +47,7 @@ class Classify(Objective):
         mix_epochs: int | None,
         tokenizer: Any = None,
         transform: Any = None,
+        hidden: Hidden | None = None,
     ):
         super().__init__(model)
         if not 0 <= label_smoothing < 1:
@@ -57,7 +58,7 @@ class Classify(Objective):
             raise ValueError(f"cutmix={cutmix}: only images have parts to paste; use mixup")
         self.tokenizer, self.transform, self.labels = tokenizer, transform, list(labels)
         self.label_smoothing = label_smoothing
-        self.head = PooledHead(model, pooling, num_classes, dropout)
+        self.head = PooledHead(model, pooling, num_classes, dropout, hidden)
         mixing = Mixing(mixup, cutmix, mix_epochs)
         self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.int64, mixing, num_classes)
 

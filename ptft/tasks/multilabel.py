@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ptft import metrics
 from ptft.nn.inputs import input_reader
 from ptft.nn.labelled import LabelledCollate, sample_lines, worst
-from ptft.nn.pooling import PooledHead
+from ptft.nn.pooling import Hidden, PooledHead
 from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Multilabel(Objective):
     """Dropout and a linear map on the pooled features, with one yes or no for each class.
 
-    The loss is the mean binary cross-entropy over examples and classes. pooling: as in classification. threshold: the
+    The loss is the mean binary cross-entropy over examples and classes. pooling, hidden: as in classification. threshold: the
     probability from which a label is given.
     """
 
@@ -40,13 +40,14 @@ class Multilabel(Objective):
         threshold: float,
         tokenizer: Any = None,
         transform: Any = None,
+        hidden: Hidden | None = None,
     ):
         super().__init__(model)
         if not 0 < threshold < 1:
             raise ValueError(f"threshold={threshold} is no probability between 0 and 1")
         self.tokenizer, self.transform, self.labels = tokenizer, transform, list(labels)
         self.threshold = threshold
-        self.head = PooledHead(model, pooling, num_classes, dropout)
+        self.head = PooledHead(model, pooling, num_classes, dropout, hidden)
         self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.float32)
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ptft import metrics
 from ptft.nn.inputs import input_reader
 from ptft.nn.labelled import LabelledCollate, sample_lines, worst
-from ptft.nn.pooling import PooledHead
+from ptft.nn.pooling import Hidden, PooledHead
 from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class Regress(Objective):
     """Dropout and a linear map on the pooled features, trained on squared error.
 
     The loss is in units of the training targets' spread, so that one learning rate serves any scale; predictions and
-    metrics are in the units of the data. target_mean, target_std: of the training targets. pooling: as in
-    classification.
+    metrics are in the units of the data. target_mean, target_std: of the training targets. pooling, hidden: as
+    in classification.
     """
 
     added_tokens = 2  # what stands around one text at the most
@@ -42,10 +42,11 @@ class Regress(Objective):
         dropout: float,
         tokenizer: Any = None,
         transform: Any = None,
+        hidden: Hidden | None = None,
     ):
         super().__init__(model)
         self.tokenizer, self.transform = tokenizer, transform
-        self.head = PooledHead(model, pooling, 1, dropout)
+        self.head = PooledHead(model, pooling, 1, dropout, hidden)
         self.register_buffer("mean", torch.tensor(target_mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(target_std or 1.0, dtype=torch.float32))
         self.collate = LabelledCollate(input_reader(model, tokenizer, transform), torch.float32)

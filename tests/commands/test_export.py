@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from ptft import build, portable
 from ptft.commands import export
 from ptft.locate import locate
+from ptft.tasks.tag import Tag
 
 IMAGES = ("ckpt=null", "dataset=digits", "preset=smoke", "trainer.train_rows=64", "trainer.steps=1", "device=cpu")
 SMOKE = ("preset=smoke", "trainer.steps=1", "device=cpu")
@@ -110,7 +111,7 @@ def test_what_hugging_face_gets_can_be_taken_back(cli, train, data, tmp_path):
     ("words", "code", "told"),
     [
         (("format=torch_export",), 2, "NAME.pt2"),
-        (("format=onx",), 2, "format: expected safetensors, hf, peft, torch_export, onnx or vectors, found 'onx'"),
+        (("format=onx",), 2, "format: expected safetensors, hf, peft, torch_export, onnx, int8 or vectors, found 'onx'"),
         (("output=.",), 2, "exists already"),
         (("output=",), 2, "output"),
         (("output=/proc/none/at",), 6, "/proc/none"),
@@ -137,11 +138,81 @@ def test_an_answer_that_differs_is_an_error_and_nothing_is_kept(cli, mlm_run, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_onnx_without_its_packages_is_refused_with_what_to_install(cli, mlm_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["onnx", "int8"])
+def test_onnx_without_its_packages_is_refused_with_what_to_install(kind, cli, mlm_run, tmp_path, monkeypatch):
     monkeypatch.setattr(portable, "find_spec", lambda name: None)
-    answer = cli("export", f"ckpt={mlm_run}", "format=onnx", f"output={tmp_path / 'out.onnx'}")
+    answer = cli("export", f"ckpt={mlm_run}", f"format={kind}", f"output={tmp_path / 'out.onnx'}")
     assert answer.code == 6
-    assert "format=onnx needs onnx, onnxscript, onnxruntime: pip install" in answer.complaint
+    assert f"format={kind} needs onnx, onnxscript, onnxruntime: pip install" in answer.complaint
+
+
+@pytest.fixture(scope="module")
+def taught(cli, data, tmp_path_factory):
+    """A classifier that has learned its task, wide enough for its weights to be most of its file."""
+    run = tmp_path_factory.mktemp("taught") / "run"
+    shape = "model=transformer_tiny", "model.dim=64", "model.heads=4", "model.hidden=256", "tokenizer=byte", "device=cpu"
+    answer = cli("finetune", "ckpt=null", *shape, *data.classes, "trainer.steps=60", "optimizer.lr=3e-3", f"run={run}")
+    assert answer.code == 0, answer.err
+    return run
+
+
+@pytest.mark.slow
+def test_weights_of_8_bits_decide_as_the_run_does_in_a_smaller_file(cli, taught, tmp_path):
+    sizes = {}
+    for kind in ("onnx", "int8"):
+        answer = cli("export", f"ckpt={taught}", f"format={kind}", f"output={tmp_path / f'{kind}.onnx'}")
+        assert answer.code == 0, answer.err
+        sizes[kind] = (tmp_path / f"{kind}.onnx").stat().st_size
+    assert {path.name for path in tmp_path.iterdir()} == {"onnx.onnx", "int8.onnx", "int8.json"}
+    assert "agreement   100.0% of" in answer.out
+    assert "rows of valid, run from the file" in answer.out
+    told = json.loads((tmp_path / "int8.json").read_text())
+    assert told["bytes"] == sizes["int8"] < 0.6 * sizes["onnx"]
+    assert told["agreement"] == 1
+    assert 0 < told["difference"] < 0.3
+
+
+@pytest.mark.slow
+def test_decisions_that_are_not_the_runs_are_an_error_and_nothing_is_kept(cli, taught, tmp_path, monkeypatch):
+    def other(onnx, path):
+        path.write_bytes(b"")
+        return lambda inputs: torch.eye(4)[torch.arange(len(inputs["tokens"])) % 4]
+
+    monkeypatch.setattr(export, "save_onnx", lambda program, path, shapes: path.write_bytes(b"x"))
+    monkeypatch.setattr(export, "save_int8", other)
+    answer = cli("export", f"ckpt={taught}", "format=int8", f"output={tmp_path / 'out.onnx'}")
+    assert answer.code == 6
+    assert "less than 0.9: nothing is kept; use format=onnx" in answer.complaint
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_beside_the_output_is_not_written_over(cli, mlm_run, tmp_path, monkeypatch):
+    def beside(stage, path):
+        for each in (path, path.with_suffix(".json")):
+            each.write_text("new")
+        return export.Written(0.0, "read back")
+
+    monkeypatch.setitem(export.FORMATS, "int8", (beside, ".onnx"))
+    (tmp_path / "out.json").write_text("mine")
+    answer = cli("export", f"ckpt={mlm_run}", "format=int8", f"output={tmp_path / 'out.onnx'}")
+    assert answer.code == 2
+    assert "out.json lies beside it already" in answer.complaint
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_agreement_counts_decisions_and_leaves_padding_out(make_transformer, tokenizer):
+    task = Tag(make_transformer(), tokenizer, 3, ["B-x", "I-x", "O"], dropout=0.0).eval()
+    inputs = {"tokens": torch.randint(6, 50, (2, 5)), "mask": torch.tensor([[True] * 5, [True] * 3 + [False] * 2])}
+
+    def other(inputs):
+        found = task.answer(inputs).detach().clone()
+        found[0, 0] = -found[0, 0]
+        found[1, 4] += 100
+        return found
+
+    found = export.compare(task, other, inputs)
+    assert (found["agreement"], found["decisions"]) == (7 / 8, 8)
+    assert found["difference"] < 50
 
 
 @pytest.fixture

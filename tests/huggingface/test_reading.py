@@ -17,10 +17,15 @@ from ptft.locate import locate, saved_config
 from ptft.logs import Console
 from ptft.nn.text import Layout
 from ptft.records import lineage, read_json
+from ptft.tasks.classify import Classify
+from ptft.tasks.multilabel import Multilabel
+from ptft.tasks.regress import Regress
 
 TEXTS = ["the big cat", "An old dog hid; 12 ants sat!", "it"]
 PAIRS = ["who sat?", "a", "a small cow on the hilltop, naïvely"]
 BIDIRECTIONAL = ("bert", "roberta", "distilbert")
+LABELS = ["O", "B-x", "I-x"]
+NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
 QUICK = ("preset=smoke", "trainer.steps=1", "device=cpu", "dataset.max_length=32")
 
 
@@ -96,13 +101,122 @@ def test_gpt2_predicts_the_same_next_tokens(tie, publish, stage):
     assert saved_config(locate(f"hf:{folder}"))["objective"]["tie"] is tie
 
 
-@pytest.mark.parametrize("activation", ["gelu_new", "relu"])
+@pytest.mark.parametrize("activation", ["gelu_new", "relu", "silu"])
 def test_other_activations_are_read(activation, publish, stage):
     folder, network, tokenizer = publish("bert", hidden_act=activation)
     theirs = tokenizer(TEXTS, padding=True, return_tensors="pt")
     found = stage(folder)
     with torch.no_grad():
         assert_close(found.model(**ours(found)), network(**theirs).last_hidden_state, theirs["attention_mask"])
+
+
+def test_a_model_that_tells_no_segments_apart_is_one_whose_segments_add_nothing(publish, stage):
+    folder, network, tokenizer = publish("bert")
+    torch.nn.init.zeros_(network.embeddings.token_type_embeddings.weight)
+    state = load_file(folder / "model.safetensors")
+    state["embeddings.token_type_embeddings.weight"] = torch.empty(0, 32)
+    save_file(state, folder / "model.safetensors")
+    rewrite(folder, type_vocab_size=0)
+    found, theirs = stage(folder), tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        assert_close(found.model(**ours(found)), network(**theirs).last_hidden_state, theirs["attention_mask"])
+    assert not found.dataset.notes
+
+
+def predictor(compose, folder):
+    """A published model with its head as `ptft predict` builds it."""
+    found = build.stage(compose("predict", f"ckpt=hf:{folder}", "input=-", "device=cpu"), prepare=False)
+    found.objective.eval()
+    return found
+
+
+@pytest.mark.parametrize("kind", BIDIRECTIONAL)
+@pytest.mark.parametrize("problem", [None, "single_label_classification", "multi_label_classification", "regression"])
+def test_a_head_for_labels_answers_as_it_does_there(problem, kind, publish, compose):
+    meaning = {"num_labels": 1} if problem == "regression" else NAMES
+    folder, network, tokenizer = publish(kind, "ForSequenceClassification", problem_type=problem, **meaning)
+    found, theirs = predictor(compose, folder), tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = network(**theirs).logits
+        torch.testing.assert_close(found.objective.answer(ours(found)), expected.squeeze(-1), atol=1e-4, rtol=0)
+    task = {"multi_label_classification": Multilabel, "regression": Regress}.get(problem, Classify)
+    assert type(found.objective) is task
+    assert getattr(found.objective, "labels", LABELS) == LABELS
+
+
+@pytest.mark.parametrize("kind", BIDIRECTIONAL)
+def test_a_published_tagger_goes_on_with_its_tags(kind, publish, compose):
+    folder, network, tokenizer = publish(kind, "ForTokenClassification", **NAMES)
+    found, theirs = predictor(compose, folder), tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        assert_close(found.objective.answer(ours(found)), network(**theirs).logits, theirs["attention_mask"])
+    assert found.objective.scheme.labels == LABELS
+
+
+def test_labels_without_a_name_have_the_librarys(publish):
+    folder, *_ = publish("bert", "ForSequenceClassification")
+    rewrite(folder, id2label=None, label2id=None)
+    assert reading.read(folder, "hf:x").facts == {"num_classes": 2, "labels": ["LABEL_0", "LABEL_1"]}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"problem_type": "regression"}, {"id2label": {"0": "a", "1": "a", "2": "b"}}], ids=["vectors", "one name twice"]
+)
+def test_a_head_that_is_none_of_ours_is_left_out_by_name(changes, publish):
+    folder, *_ = publish("bert", "ForSequenceClassification", **NAMES)
+    rewrite(folder, **changes)
+    found = reading.read(folder, "hf:x")
+    assert found.heads == {}
+    assert found.notes == ["hf:x: ptft has no place for classifier, pooler.dense: left out"]
+
+
+@pytest.fixture
+def same_labels(tmp_path):
+    """Rows with the labels of a published head."""
+    rows = [f"{text},{label}" for text in ("big cat", "old dog", "an ant sat", "it hid", "12 cows") for label in LABELS]
+    (tmp_path / "same.csv").write_text("\n".join(("text,label", *rows)) + "\n")
+    return "dataset=labelled_text", f"dataset.path={tmp_path / 'same.csv'}", "dataset.text=text", "dataset.label=label"
+
+
+def heads_of(ckpt) -> dict:
+    return load_file(locate(str(ckpt)) / "objective.safetensors")
+
+
+@pytest.mark.slow
+def test_fine_tuning_goes_on_from_the_published_head_where_the_labels_are_the_same(publish, train, same_labels, tmp_path):
+    folder, *_ = publish("distilbert", "ForSequenceClassification", **NAMES)
+    run = train(tmp_path / "run", "finetune", f"ckpt=hf:{folder}", *same_labels, *QUICK, "optimizer.lr=1e-30")
+    before, after = heads_of(f"hf:{folder}"), heads_of(run)
+    assert before.keys() == after.keys() >= {"head.hidden.weight", "head.linear.bias"}
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    again = train(tmp_path / "again", "finetune", f"ckpt={run}", *same_labels, *QUICK, "optimizer.lr=1e-30")
+    assert all(torch.equal(heads_of(again)[name], before[name]) for name in before)
+    assert saved_config(locate(str(again)))["objective"]["hidden"] == "relu"
+
+
+@pytest.mark.slow
+def test_a_head_of_another_shape_starts_fresh_and_the_report_says_so(publish, train, same_labels, tmp_path):
+    folder, *_ = publish("bert", "ForSequenceClassification", **NAMES)
+    said, words = io.StringIO(), (f"ckpt=hf:{folder}", "task.pooling=mean", *same_labels, *QUICK)
+    run = train(tmp_path / "run", "finetune", *words, console=Console(0, stream=said))
+    assert "the head starts fresh: pooling is cls in the checkpoint and mean here" in said.getvalue()
+    assert "hidden is tanh in the checkpoint and null here" in said.getvalue()
+    assert heads_of(run).keys() == {"head.linear.weight", "head.linear.bias"}
+
+
+@pytest.mark.slow
+def test_a_published_head_is_scored_and_predicts(publish, cli, same_labels, tmp_path):
+    folder, network, tokenizer = publish("roberta", "ForSequenceClassification", **NAMES)
+    scored = cli("evaluate", f"ckpt=hf:{folder}", *same_labels)
+    assert scored.code == 0, scored.err
+    assert "rows                15" in scored.out
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS) + "\n")
+    said = cli("predict", f"ckpt=hf:{folder}", f"input={tmp_path / 'in.txt'}")
+    assert said.code == 0, said.err
+    found = [list(json.loads(line)["probabilities"].values()) for line in said.out.splitlines()]
+    with torch.no_grad():
+        expected = network(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.softmax(-1)
+    torch.testing.assert_close(torch.tensor(found), expected, atol=1e-4, rtol=0)
 
 
 def test_shards_half_precision_old_names_and_rows_beyond_the_vocabulary_change_nothing(publish, stage):
@@ -134,7 +248,7 @@ def test_everything_else_a_run_needs_comes_along(publish, train, data, cli, tmp_
     assert parent["path"] == f"hf:{folder}"
     assert lineage(run)[0]["missing"] == "made elsewhere"
     assert f"from hf:{folder}: " in said.getvalue()
-    assert "ptft has no place for classifier, pooler.dense: left out" in said.getvalue()
+    assert "the data has other classes than the checkpoint's head: the head starts fresh" in said.getvalue()
     answer = cli("evaluate", f"ckpt={run}")
     assert answer.code == 0, answer.err
 
@@ -181,7 +295,7 @@ def rewrite(folder, **changes) -> None:
         ({"model_type": "t5"}, "model_type=t5 is none that ptft reads; choose from: bert, "),
         ({"model_type": "bart"}, "did you mean 'bert'"),
         ({"model_type": "roberta", "pad_token_id": 1}, "position.weight is"),
-        ({"hidden_act": "silu"}, "the activation silu"),
+        ({"hidden_act": "mish"}, "the activation mish"),
         ({"is_decoder": True}, "is_decoder=true in config.json; ptft reads false only"),
         ({"position_embedding_type": "relative_key"}, 'position_embedding_type="relative_key"'),
         ({"hidden_size": None}, "a whole number as hidden_size"),

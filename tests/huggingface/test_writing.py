@@ -15,6 +15,8 @@ from ptft.objectives.clm import CLM
 from ptft.objectives.mlm import MLM
 from ptft.portable import RandomTexts, difference
 from ptft.tasks.classify import Classify
+from ptft.tasks.multilabel import Multilabel
+from ptft.tasks.regress import Regress
 from ptft.tasks.tag import Tag
 
 BERT = {"positions": "learned", "norm": "post", "eps": 1e-12, "local_heads": None}
@@ -169,6 +171,59 @@ def test_a_head_that_theirs_has_not_is_left_out_by_name(bert, tokenizer, tmp_pat
     loaded(tmp_path, "AutoModel")
 
 
+def texts_task(name: str, model, tokenizer, pooling: str = "cls", hidden: str | None = "tanh"):
+    """A task for whole texts with random weights: classify, multilabel or regress."""
+    settings = {"pooling": pooling, "dropout": 0.1, "hidden": hidden, "tokenizer": tokenizer}
+    if name == "regress":
+        task = Regress(model, target_mean=20.0, target_std=3.0, **settings)
+    elif name == "multilabel":
+        task = Multilabel(model, 3, SCHEME, threshold=0.5, **settings)
+    else:
+        task = Classify(model, 3, SCHEME, label_smoothing=0.0, mixup=0.0, cutmix=0.0, mix_epochs=None, **settings)
+    for parameter in task.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return task.eval()
+
+
+@pytest.mark.parametrize("changes", [{"segments": 2}, ROTARY], ids=["learned", "rotary"])
+@pytest.mark.parametrize("name", ["classify", "multilabel", "regress"])
+def test_a_classifier_like_theirs_is_one_that_knows_its_labels(name, changes, bert, tokenizer, tmp_path):
+    model, node = bert(**changes)
+    task = texts_task(name, model, tokenizer)
+    assert writing.write(tmp_path, node, task, tokenizer) == []
+    network = loaded(tmp_path, "AutoModelForSequenceClassification")
+    assert list(network.config.id2label.values()) == (["LABEL_0"] if name == "regress" else SCHEME)
+    inputs = RandomTexts(model, tokenizer.vocab_size).draw(5, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(network, inputs).logits.squeeze(-1), task.answer(inputs), atol=1e-4, rtol=0)
+    run, with_head, _ = proving.reader(tmp_path)
+    assert with_head
+    assert difference(run, task.answer, RandomTexts(model, tokenizer.vocab_size)) < 1e-4
+
+
+def test_a_head_with_relu_is_distilberts_and_comes_back_as_it_was(bert, tokenizer, tmp_path):
+    model, node = bert(segments=0)
+    task = texts_task("classify", model, tokenizer, hidden="relu")
+    assert writing.write(tmp_path, node, task, tokenizer) == []
+    network = loaded(tmp_path, "AutoModelForSequenceClassification")
+    assert type(network).__name__ == "DistilBertForSequenceClassification"
+    inputs = RandomTexts(model, tokenizer.vocab_size).draw(5, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(network, inputs).logits, task.answer(inputs), atol=1e-4, rtol=0)
+    found = reading.read(tmp_path, f"hf:{tmp_path}")
+    assert all(torch.equal(value, found.heads[name]) for name, value in heads(task).items())
+    assert found.facts == {"num_classes": 3, "labels": SCHEME}
+
+
+def test_for_a_head_that_theirs_has_not_the_settings_of_one_it_has_are_told(bert, gpt, tokenizer):
+    model, node = bert(segments=2)
+    assert writing.fitting(node, texts_task("classify", model, tokenizer, "mean", None)) == "task.pooling=cls task.hidden=tanh"
+    assert writing.fitting(node, texts_task("classify", model, tokenizer)) is None
+    assert writing.fitting(node, Tag(model, tokenizer, 3, SCHEME, dropout=0.0)) is None
+    causal, node = gpt()
+    assert writing.fitting(node, texts_task("classify", causal, tokenizer, "last", None)) is None
+
+
 def test_auto_tokenizer_makes_the_input_that_our_layout_makes(bert, masked, tokenizer, tmp_path):
     model, node = bert(segments=2)
     writing.write(tmp_path, node, masked(model), tokenizer)
@@ -208,7 +263,9 @@ def test_without_the_library_a_folder_is_read_back_by_ptft(gpt, tokenizer, tmp_p
         ({"positions": "sinusoidal"}, r"bert has no model.positions=sinusoidal \(only learned\)"),
         ({"positions": "rotary"}, r"esm has no model.norm=post \(only pre\)"),
         ({"norm": "pre"}, r"model.norm=pre \(only post\)"),
-        ({"activation": "swiglu"}, r"model.activation=swiglu \(only relu, "),
+        ({"qk_norm": True}, r"bert has no model.qk_norm=true \(only false\)"),
+        ({"activation": "relu_squared"}, r"model.activation=relu_squared \(only "),
+        ({"activation": "swiglu"}, r"model.activation=swiglu \(only silu, relu, "),
         ({"_target_": "ptft.models.resnet.ResNet"}, "ResNet is none of Hugging Face's"),
     ],
 )
@@ -217,3 +274,11 @@ def test_a_setting_that_theirs_has_not_is_named(changes, told, bert):
     with pytest.raises(UserError, match=told) as refusal:
         writing.family_of(node | changes)
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_a_cap_is_none_of_theirs_and_a_model_of_before_the_options_is_written(gpt):
+    _, node = gpt()
+    with pytest.raises(UserError, match=r"gpt2 has no model.logit_cap=15 \(only null\)"):
+        writing.family_of(node | {"logit_cap": 15})
+    old = {key: value for key, value in node.items() if key not in ("qk_norm", "zero_init", "logit_cap")}
+    assert writing.family_of(old) == writing.family_of(node | {"zero_init": True})

@@ -119,3 +119,12 @@ def test_local_heads_need_rotary_positions_and_biases_and_are_left_out_without(m
             make_transformer(local_heads=2, **settings)
     with pytest.raises(ValueError, match="at most heads=4"):
         make_transformer(local_heads=5)
+
+
+def test_with_normalised_queries_and_keys_scores_do_not_follow_their_weights(make_transformer):
+    model = make_transformer(qk_norm=True, local_heads=0)
+    tokens = torch.randint(300, (2, 20))
+    before = model(tokens)
+    for layer in model.stack.layers:
+        layer.attention.qkv.weight.data[: 2 * model.dim] *= 10
+    torch.testing.assert_close(model(tokens), before, atol=1e-4, rtol=0)

@@ -77,8 +77,27 @@ def test_features_and_gradients_equal_those_of_torchs_transformer_given_its_weig
 
 def test_the_encoder_as_a_model_gives_the_encoders_features(settings):
     torch.manual_seed(0)
-    node = settings("transformer_seq2seq") | SHAPE
-    model, alone = (kind(vocab_size=60, **node).eval() for kind in (TransformerSeq2Seq, TransformerSeq2SeqEncoder))
+    model = TransformerSeq2Seq(vocab_size=60, **settings("transformer_seq2seq") | SHAPE).eval()
+    alone = TransformerSeq2SeqEncoder(vocab_size=60, **settings("transformer_seq2seq_encoder") | SHAPE).eval()
     alone.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("decoder.")})
     tokens, mask = torch.randint(60, (2, 9)), torch.arange(9) < torch.tensor([[9], [5]])
     assert torch.equal(alone(tokens, mask), model(tokens, mask))
+
+
+KIT = {"activation": "relu_squared", "qk_norm": True, "logit_cap": 5.0}
+
+
+def test_with_all_options_writing_token_by_token_equals_writing_at_once(settings):
+    torch.manual_seed(0)
+    model = TransformerSeq2Seq(vocab_size=60, **settings("transformer_seq2seq") | SHAPE | KIT).eval()
+    tokens, target = torch.randint(60, (2, 9)), torch.randint(60, (2, 7))
+    memory = model.begin(tokens)
+    found = torch.cat([model.write(token, memory) for token in target.split(1, dim=1)], dim=1)
+    torch.testing.assert_close(found, model(tokens, target=target), atol=1e-4, rtol=0)
+
+
+def test_a_decoder_that_starts_at_zero_passes_its_embedding_through(settings):
+    model = TransformerSeq2Seq(vocab_size=60, **settings("transformer_seq2seq") | SHAPE | {"zero_init": True}).eval()
+    tokens, target = torch.randint(60, (2, 9)), torch.randint(60, (2, 7))
+    expected = model.decoder.norm(model.embedding(target, None, None))
+    torch.testing.assert_close(model(tokens, target=target), expected)

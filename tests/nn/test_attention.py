@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from ptft.nn.attention import attend, prefers_flash, visibility
+from ptft.nn.attention import SelfAttention, attend, normalise, prefers_flash, visibility
 
 HEADS, LENGTH, SIZE = 3, 10, 8
 MASK = torch.arange(LENGTH) < torch.tensor([[LENGTH], [6]])
@@ -67,3 +67,27 @@ def test_dropout_on_the_weights_keeps_their_mean():
     mixed = attend(q, k, v, visibility(x, 1, 0.3, False, None, None), 0.3)
     assert mixed.mean().item() == pytest.approx(1.0, abs=0.01)
     assert mixed.std() > 0.01
+
+
+def test_normalised_queries_and_keys_have_a_mean_square_of_one_whatever_their_scale():
+    x = torch.randn(3, 2, 5, SIZE)
+    found = normalise(1000 * x)
+    torch.testing.assert_close(found.square().mean(-1), torch.ones(3, 2, 5))
+    torch.testing.assert_close(found, normalise(x / 5), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found, x * SIZE**0.5 / x.norm(dim=-1, keepdim=True))
+    assert (normalise(torch.zeros(1, SIZE)) == 0).all()
+    assert normalise(x.bfloat16()).dtype == torch.bfloat16
+    torch.testing.assert_close(normalise(x.bfloat16() / 50).float(), normalise(x / 50), atol=0.03, rtol=0.03)
+
+
+def test_with_normalised_queries_and_keys_shares_are_those_of_cosines():
+    torch.manual_seed(0)
+    attention = SelfAttention(HEADS * SIZE, HEADS, 0.0, True, qk_norm=True)
+    x = 30 * torch.randn(2, LENGTH, HEADS * SIZE)
+    q, k, v = (part.unflatten(-1, (HEADS, SIZE)).transpose(1, 2) for part in attention.qkv(x).chunk(3, dim=-1))
+    cosines = torch.cosine_similarity(q[:, :, :, None], k[:, :, None], dim=-1)
+    shares = (cosines * SIZE**0.5).softmax(-1)
+    torch.testing.assert_close(attention.shares(x), shares, atol=1e-5, rtol=0)
+    visible = visibility(x, HEADS, 0.0, False, None, None)
+    expected = attention.out((shares @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(x, visible), expected, atol=1e-4, rtol=1e-4)

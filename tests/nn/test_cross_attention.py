@@ -31,3 +31,14 @@ def test_every_query_looks_at_the_source_alone():
     found = cross(x, remembered, visible)
     alone = cross(x[:, 2:3], remembered, visible)
     torch.testing.assert_close(found[:, 2:3], alone)
+
+
+def test_with_normalised_queries_and_keys_the_scale_of_the_source_does_not_sharpen_attention():
+    torch.manual_seed(0)
+    cross = CrossAttention(12, 3, 0.0, False, qk_norm=True).eval()
+    source, x = torch.randn(2, 7, 12), torch.randn(2, 4, 12)
+    keys, values = cross.remember(source)
+    torch.testing.assert_close(keys.square().mean(-1), torch.ones(2, 3, 7))
+    visible = visibility(keys[:, 0], 3, 0.0, False, None, None)
+    found = cross(x, (keys, values), visible)
+    torch.testing.assert_close(cross(100 * x, (cross.remember(100 * source)[0], values), visible), found)

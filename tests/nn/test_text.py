@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from ptft.nn.text import Layout, restarting_positions, text_inputs, truncate_pair
+from ptft.nn.text import Layout, in_pieces, restarting_positions, text_inputs, truncate_pair
 
 
 def one_by_one(first: int, second: int, room: int) -> tuple[int, int]:
@@ -56,3 +57,10 @@ def test_long_texts_fill_the_model_and_keep_their_separators(second, make_transf
     row, begin = layout.arrange(np.arange(200, 240), second)
     assert len(row) == 20
     assert row[0] == tokenizer.cls_id and row[-1] == tokenizer.sep_id and row[begin - 1] == tokenizer.sep_id
+
+
+def test_rows_in_pieces_keep_their_order_and_are_filled_up_at_the_end():
+    values = torch.arange(14).view(2, 7)
+    assert torch.equal(in_pieces(values, 1, -1), values)
+    assert in_pieces(values, 2, -1).tolist() == [[0, 1, 2, 3], [4, 5, 6, -1], [7, 8, 9, 10], [11, 12, 13, -1]]
+    assert in_pieces(values, 4, -1).flatten().tolist() == [*range(7), -1, *range(7, 14), -1]

@@ -8,13 +8,18 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from ptft.nn.generation import generate
+from ptft.nn.language import capped
 from ptft.objective import heads
 from ptft.objectives.clm import CLM
+from ptft.state import load_heads
 
 
 @pytest.fixture
 def make_clm(make_gpt, tokenizer):
-    return lambda model=None, tie=True, document_aware=False: CLM(model or make_gpt(), tokenizer, tie, document_aware).eval()
+    return lambda model=None, tie=True, document_aware=False, **others: CLM(
+        model or make_gpt(), tokenizer, tie, document_aware, **others
+    ).eval()
 
 
 def rows(*lengths: int, following: int = 77) -> list[dict]:
@@ -140,3 +145,87 @@ def test_samples_continue_the_first_text_the_same_way_each_time(make_clm, draw):
     batch = objective.collate(rows(32, 32), draw(2))
     first, again = (objective.samples(batch, objective(batch)) for _ in range(2))
     assert first == again and "-->" in first[0]
+
+
+def test_a_cap_bounds_logits_keeps_their_order_and_hardly_touches_small_ones():
+    logits = torch.linspace(-60, 60, 241, requires_grad=True)
+    found = capped(logits, 15.0)
+    assert found.abs().max() < 15 and (found.diff() > 0).all()
+    torch.testing.assert_close(found[119:122], logits[119:122], atol=1e-3, rtol=0)
+    assert capped(logits, None) is logits
+    assert capped(logits.bfloat16(), 15.0).dtype == torch.float32
+    slope = torch.autograd.grad(found.sum(), logits)[0]
+    torch.testing.assert_close(slope, 1 - (found.detach() / 15) ** 2, atol=1e-5, rtol=1e-4)
+
+
+def test_a_cap_holds_in_training_evaluation_and_generation(make_clm, make_gpt, draw):
+    model = make_gpt(logit_cap=2.0, init_std=0.5)
+    objective = make_clm(model)
+    batch = objective.collate(rows(32, 20), draw(2))
+    expected = 2 * torch.tanh(model(**batch["inputs"]) @ model.token_embedding.weight.T / 2)
+    assert expected.abs().max() > 1.9
+    torch.testing.assert_close(objective.answer(batch["inputs"]), expected)
+    loss = F.cross_entropy(expected.flatten(0, 1), batch["targets"].flatten(), ignore_index=-1, reduction="sum")
+    losses = [objective.train(training)(batch).loss for training in (True, False)]
+    torch.testing.assert_close(losses, [loss, loss])
+    tokens = batch["inputs"]["tokens"][:1]
+    torch.testing.assert_close(objective.logits(tokens, model.new_cache()), expected[:1, -1])
+
+
+@pytest.mark.parametrize("change", [{"qk_norm": True}, {"logit_cap": 2.0}, {"activation": "relu_squared"}], ids=str)
+def test_what_is_written_with_the_cache_is_what_is_written_without(change, make_clm, make_gpt):
+    objective = make_clm(make_gpt(**change))
+    with_cache, without = (generate(objective, [7, 8, 9], 20, num_samples=3, cache=cache) for cache in (True, False))
+    assert with_cache == without
+
+
+def test_texts_grow_from_an_eighth_to_their_full_length_in_a_share_of_the_run(make_clm):
+    objective = make_clm(length_schedule=0.6).train()
+    pieces = []
+    for step in range(10):
+        pieces.append(objective.pieces)
+        objective.after_step(step / 10)
+    assert pieces == [8, 8, 8, 4, 4, 2, 2, 1, 1, 1]  # the share is known from the step before
+    assert make_clm(length_schedule=0.6).pieces == 1  # evaluations read all
+    with pytest.raises(ValueError, match="length_schedule=1.5 is no share"):
+        make_clm(length_schedule=1.5)
+
+
+def test_shorter_texts_are_the_parts_of_the_longer_ones_and_none_is_left_out(make_clm, draw):
+    objective, plain = make_clm(length_schedule=0.5).train(), make_clm().train()
+    examples = rows(32, 21, 3)
+    found = objective(objective.collate(examples, draw(3)))
+    parts = []
+    for example in examples:
+        whole = np.append(example["tokens"], example["next"])
+        starts = range(0, len(whole) - 1, 4)
+        parts += [
+            {"tokens": whole[at : at + 4][: len(whole) - 1 - at], "next": int(whole[min(at + 4, len(whole) - 1)])}
+            for at in starts
+        ]
+    expected = plain(plain.collate(parts, draw(len(parts))))
+    assert found.count == expected.count == 56
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-5, atol=0)
+
+
+def test_shorter_texts_of_packed_documents_still_keep_these_apart(make_clm, packed, draw):
+    aware = make_clm(document_aware=True, length_schedule=0.5).train()
+    batch = aware.collate(packed, draw(2))
+    cut = aware._shorter(batch)
+    assert cut["inputs"]["documents"].shape == cut["inputs"]["positions"].shape == cut["targets"].shape == (16, 4)
+    assert torch.equal(cut["inputs"]["documents"].flatten(), batch["inputs"]["documents"].flatten())
+    assert aware(batch).loss.isfinite()
+
+
+def test_how_far_texts_have_grown_is_saved_and_runs_with_and_without_go_on_from_each_other(make_clm):
+    grown, plain = make_clm(length_schedule=0.6), make_clm()
+    grown.after_step(0.25)
+    resumed = make_clm(length_schedule=0.6)
+    load_heads(resumed, heads(grown))
+    assert resumed.train().pieces == grown.train().pieces == 4
+    load_heads(plain, heads(grown))
+    assert plain.train().pieces == 1
+    load_heads(grown, heads(make_clm()))
+    assert grown.pieces == 1
+    grown.after_step(0.6)
+    assert heads(grown) == {}
