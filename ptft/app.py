@@ -124,10 +124,10 @@ def _sweep_folder(command: str, arguments: Arguments) -> Path:
     return folder
 
 
-def _prepared(config: DictConfig, root: str, folder: Path | None) -> dict[str, Any]:
+def _prepared(config: DictConfig, root: str, folder: Path | None, own: bool) -> dict[str, Any]:
     """The values that a command gets, see prepare. Raises UserError."""
     try:
-        return prepare(config, root, folder)
+        return prepare(config, root, folder, own)
     except OmegaConfBaseException as error:
         raise UserError(explain(error, root)) from error
 
@@ -152,9 +152,9 @@ def _rehearse(root: str, arguments: Arguments, settings: list[str], folder: Path
         if swept:
             found: list[DictConfig] = []
             hydra_main(found.append, root, [*flags, *settings, *words])
-            values = _prepared(found[0], root, folder)
+            values = _prepared(found[0], root, folder, "--config-dir" in arguments.flags)
             if root in TRAINING:
-                importlib.import_module("ptft.build").check_settings(values)
+                importlib.import_module("ptft.misfits").check_settings(values)
 
 
 def compose_once(job: Callable[[DictConfig], Any], command: str, overrides: list[str]) -> int:
@@ -243,7 +243,7 @@ class Job:
         return score[1] if score else None
 
     def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float, bool] | None:
-        values = _prepared(config, self.root, folder)
+        values = _prepared(config, self.root, folder, "--config-dir" in self.arguments.flags)
         check = [self.root] if self.command == "check" else []
         argv = ["ptft", self.command, *check, *overrides]
         values.update(command=self.root, argv=argv, folders=self.arguments.folders)

@@ -11,7 +11,7 @@ from typing import Any
 from ptft.choices import config_dir, groups
 from ptft.elsewhere import split
 from ptft.errors import UserError, nearest
-from ptft.locate import locate
+from ptft.locate import locate, read_yaml, saved_config
 
 SHORT = {
     "-h": "--help",
@@ -32,11 +32,12 @@ VALUE_FLAGS = {
     "--config-name": (),
     "--config-dir": (),
 }
-# `ptft show RUN` is short for `ptft show run=RUN`
-POSITIONAL = {"show": "run", "list": "group", "data": "action"}
+# `ptft show RUN` is short for `ptft show what=RUN`
+POSITIONAL = {"show": ("what",), "diff": ("first", "second"), "list": ("group",), "data": ("action",)}
 # settings that hold free text or a path: a comma in them is a comma
 COLUMN = re.compile(r"dataset\.(text|text_pair|label|source)$")
-FREE_TEXT = re.compile(rf"(prompt|ckpt|run|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
+FREE_TEXT = re.compile(rf"(prompt|ckpt|run|what|first|second|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
+SHAPE = ("pooling", "hidden")  # of a head: what its weights were trained behind
 ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
@@ -122,16 +123,18 @@ def _no_flag(name: str, value: str) -> str:
 def _override(command: str, word: str, before: list[str]) -> str:
     """A word that sets something, in full."""
     if "=" not in word and not word.startswith("~"):
-        if command in POSITIONAL and not before:
-            return f"{POSITIONAL[command]}={word}"
+        if len(before) < len(POSITIONAL.get(command, ())):
+            return f"{POSITIONAL[command][len(before)]}={word}"
         raise UserError(f"'{word}' sets nothing; settings are written key=value, without spaces around the =")
     key, equals, value = word.partition("=")
+    if command == "show" and not before and key != "what":  # a choice, as model=gpt, but run=RUN is RUN
+        return f"what={value if key == 'run' else word}"
     if key.startswith("~") and "." in key:
         raise UserError(f"{word}: a setting cannot be left out, only a group; give it a value instead")
     if not OVERRIDE_KEY.match(key):
         raise UserError(f"'{word}' sets nothing; settings are written key=value, without spaces around the =")
     # a task fills the slot that is called objective everywhere else
-    if command == "finetune" and key.startswith("task."):
+    if command in ("finetune", "data") and key.startswith("task."):
         key = f"objective.{key.removeprefix('task.')}"
     if command == "finetune" and key == "objective" and value in groups([config_dir()])["task"]:
         key = "task"
@@ -177,7 +180,8 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     """Overrides that follow from others.
 
     A checkpoint brings its model and tokenizer, a start from scratch its own, or that of the teacher it learns from; the data
-    that ships is trained on briefly; fresh weights are fine-tuned faster than trained ones, published ones slower.
+    that ships is trained on briefly; fresh weights are fine-tuned faster than trained ones, published ones slower; a head
+    that goes on keeps its shape; epochs that were asked for are no more and no less.
     """
     ckpt = arguments.values("ckpt")
     chosen = {word.partition("=")[0].lstrip("+~") for word in arguments.overrides}
@@ -189,6 +193,10 @@ def implied(command: str, arguments: Arguments) -> list[str]:
         found = [] if any(_brings("tokenizer", group, arguments) for group in ("dataset", "task")) else _tokenizer(arguments)
     if command == "finetune" and not own and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
         found += _rate(ckpt, arguments)
+    if command == "finetune" and not own and not chosen & {"part", "experiment", *(f"objective.{name}" for name in SHAPE)}:
+        found += _head(arguments)
+    if "trainer.epochs" in chosen and "trainer.min_steps" not in chosen:
+        found.append("trainer.min_steps=1")
     elsewhere = chosen & {"dataset", "experiment", "trainer"} or own
     if command == "pretrain" and not elsewhere and not _brings("dataset", "objective", arguments):
         found.append("trainer=tour")
@@ -207,6 +215,20 @@ def _rate(ckpt: list[str | None], arguments: Arguments) -> list[str]:
     if ckpt and all(start and split(start) for start in ckpt) and not few:
         return ["optimizer.lr=5e-5"]
     return []
+
+
+def _head(arguments: Arguments) -> list[str]:
+    """The overrides that give the head the shape of the checkpoint's, where that is of the same task."""
+    ckpt, task = arguments.only("ckpt"), arguments.only("task") or "classify"
+    file = groups(arguments.folders).get("task", {}).get(task)
+    if ckpt is None or file is None:
+        return []
+    try:
+        node, saved = read_yaml(file), saved_config(locate(ckpt)).get("objective") or {}
+    except UserError:  # who needs the checkpoint says so
+        return []
+    known = [name for name in SHAPE if name in node and name in saved] if node.get("_target_") == saved.get("_target_") else []
+    return [f"objective.{name}={saved[name] or 'null'}" for name in known if saved[name] != node[name]]
 
 
 def _own_rate(path: Path) -> str | None:

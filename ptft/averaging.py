@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -16,23 +17,26 @@ UPDATES = "ema.updates"
 class Average:
     """The exponential moving average of what trains; buffers and frozen weights are shared, not averaged.
 
-    After n updates the next one keeps min(decay, (1 + n) / (10 + n)) of the average, so that it forgets the untrained
-    weights first. parameters: by name. decay: in [0, 1), per optimizer step. Raises ValueError.
+    After n optimizer steps the next one keeps min(decay, (1 + n) / (10 + n)) of the average, so that it forgets the untrained
+    weights first. parameters: by name. decay: in [0, 1), per optimizer step. every: of so many steps only the last moves the
+    average, by what all of them keep together, so that its half-life stays. Raises ValueError.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], decay: float):
+    def __init__(self, parameters: Mapping[str, Tensor], decay: float, every: int = 1):
         if not 0 <= decay < 1:
             raise ValueError(f"ema={decay}: give a decay in [0, 1), such as 0.999, or null for none")
-        self.decay, self.updates = decay, 0
+        self.decay, self.every, self.updates = decay, every, 0
         self.parameters = dict(parameters)
         self.averages = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the weights, after an optimizer step."""
-        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.averages.values()), list(self.parameters.values()), 1 - keep)
+        """Take note of an optimizer step, and move the average towards the weights where it is time to."""
         self.updates += 1
+        if self.updates % self.every:
+            return
+        keep = math.prod(min(self.decay, (1 + n) / (10 + n)) for n in range(self.updates - self.every, self.updates))
+        torch._foreach_lerp_(list(self.averages.values()), list(self.parameters.values()), 1 - keep)
 
     @contextlib.contextmanager
     def swap(self) -> Iterator[None]:

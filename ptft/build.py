@@ -25,38 +25,19 @@ from ptft.data.loader import Loader
 from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
 from ptft.data.vocabulary import trained
-from ptft.duration import duration
+from ptft.duration import duration, exactly
 from ptft.errors import CheckpointError, UserError, did_you_mean
-from ptft.inherited import check_inherited, load
+from ptft.inherited import load
 from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
 from ptft.manifest import read_manifest, verify
-from ptft.objective import Example, Objective, lacking, learned
+from ptft.misfits import check
+from ptft.objective import Example, Objective, learned
+from ptft.rates import growth, optimizer_node
 from ptft.state import Report
-from ptft.training import Training
+from ptft.training import Progress, Training
 
-# models that have what another lacks, the more special traits later
-BETTER = {
-    "causal": "gpt",
-    "bidirectional": "transformer",
-    "seq2seq": "transformer_seq2seq",
-    "causal|seq2seq": "gpt or transformer_seq2seq",
-    "segments": "transformer",
-    "two_stream": "xlnet",
-    "bilm": "elmo",
-    "vectors": "embedding",
-    "pyramid": "resnet18 or vgg11",
-    "patches": "vit",
-    "decodes": "autoencoder or conv_autoencoder",
-    "codebook": "vqvae",
-    "variational": "vae",
-}
-# datasets of one's own files by what is learned of them, and for other targets by what they hold
-HOLDERS = {"tags": "tagged_text", "boxes": "boxes", "mask": "masks", "triplet": "image_triplets", "analogy": "analogies"}
-HOLDERS |= {None: "text", "text": "labelled_text", "image": "image_folder", "table": "table"}
-SCALES = {"linear": lambda share: share, "sqrt": math.sqrt, "none": lambda share: 1.0}
-MODALITIES = {"text", "image", "table"}
-USED_BY = {"tokenizer": "text", "transform": "image"}
+OF_SHAPE = ("pooling", "hidden")  # settings that say what a head's weights are of
 # what a checkpoint's heads were made for; other facts are about its model's inputs
 OF_HEADS = {"num_classes", "labels", "target_mean", "target_std"}
 
@@ -113,59 +94,6 @@ class Stage:
         return found and found | ({"image_size": list(self.transform.size)} if self.transform else {})
 
 
-def check(config: dict) -> None:
-    """Refuse, before anything is built or read, settings and choices that cannot work together. Raises UserError."""
-    check_settings(config)
-    trusted = config["trusted_modules"]
-    dataset, model, objective = (resolve.find(kind, config[kind], trusted) for kind in ("dataset", "model", "objective"))
-    missing = lacking(objective.needs, model.traits)
-    if missing:
-        better = [f"; use model={names}" for trait, names in BETTER.items() if trait in missing][-1:]
-        raise UserError(
-            f"objective {objective.__name__} needs a {' '.join(missing).replace('|', ' or ')} model, and {model.__name__} is "
-            f"{' '.join(sorted(model.traits))}{''.join(better)}"
-        )
-    if dataset.modality not in model.traits:
-        reads = " ".join(sorted(model.traits))
-        raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}, and model {model.__name__} is {reads}")
-    reads = objective.needs & MODALITIES
-    if reads and dataset.modality not in reads:
-        wanted = " or ".join(sorted(reads))
-        raise UserError(
-            f"objective {objective.__name__} is for {wanted}, and dataset {dataset.__name__} holds {dataset.modality}"
-        )
-    for part, modality in USED_BY.items():
-        if (config.get(part) is None) == (dataset.modality == modality):
-            what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out"
-            raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}: {part} {what}")
-    if not learned(objective, dataset.targets):
-        plain, target = f"{dataset.modality} without labels", (objective.target or "").replace("|", " or ")
-        wanted = target if target in ("boxes", "classes", "tags") else f"a {target}"
-        raise UserError(
-            f"objective {objective.__name__} needs {f'{wanted} to learn for each row' if target else plain}, and dataset "
-            f"{dataset.__name__} holds {' or '.join(target or plain for target in dataset.targets)}; choose another dataset"
-            f"{_such_as(objective, dataset)}"
-        )
-    if config["ckpt"]:
-        check_inherited(config, saved_config(locate(config["ckpt"])))
-
-
-def check_settings(config: dict) -> None:
-    """Refuse settings that are unknown, missing or of a wrong type. Raises UserError, with all faults at once."""
-    kinds = [kind for kind in resolve.HOMES if config.get(kind)]
-    nodes = {kind: optimizer_node(config) if kind == "optimizer" else config[kind] for kind in kinds}
-    faults = [fault for kind, node in nodes.items() for fault in resolve.check(kind, node, trusted=config["trusted_modules"])]
-    if faults:
-        raise UserError("\n".join(faults))
-
-
-def _such_as(objective: type[Objective], dataset: type) -> str:
-    """A dataset that the objective can learn from, for the end of an error line."""
-    first = objective.target.split("|")[0] if objective.target else None
-    name = HOLDERS.get(first) if first or dataset.modality == "text" else None
-    return f", such as dataset={name or HOLDERS[dataset.modality]}"
-
-
 def stage(config: dict, own: Path | None = None, prepare: bool = True, report: Callable | None = None) -> Stage:
     """Build what a command works with.
 
@@ -180,6 +108,8 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     if source:
         verify(source)  # all of it: a damaged file that is not needed today says that others may be damaged too
     goes_on = source is not None and not config.get("part") and _same_objective(config, source)
+    shape = _other_shape(config, source) if goes_on and "ckpt_load" in config else []
+    goes_on &= not shape
     facts = _facts(own or source, heads=goes_on or own is not None)
     if source is None and not prepare:
         raise UserError("ckpt must be given: ckpt=RUN")
@@ -211,6 +141,7 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     objective = resolve.resolve("objective", config["objective"], facts, trusted)
     landed = load(objective, source, config, goes_on) if source else None
     if source and dataset:
+        dataset.notes += [f"the head starts fresh: {', '.join(shape)}"] if shape else []
         dataset.notes += read_manifest(source)["identity"].get("notes", [])
     precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
     return Stage(config, dataset, tokenizer, transform, objective.to(device), device, precision, source, landed)
@@ -292,6 +223,13 @@ def _same_objective(config: dict, source: Path) -> bool:
     return (saved_config(source).get("objective") or {}).get("_target_") == config["objective"]["_target_"]
 
 
+def _other_shape(config: dict, source: Path) -> list[str]:
+    """The settings by which the head is none that the checkpoint's weights are of, in words."""
+    pairs = {name: [node.get(name) for node in (saved_config(source)["objective"], config["objective"])] for name in OF_SHAPE}
+    told = {name: [value or "null" for value in pair] for name, pair in pairs.items() if pair[0] != pair[1]}
+    return [f"{name} is {there} in the checkpoint and {here} here" for name, (there, here) in told.items()]
+
+
 def _data_asset(source: Path, name: str) -> dict | None:
     """What a checkpoint knows of its data: facts, columns, and what its inputs are like (None for text)."""
     try:
@@ -321,12 +259,18 @@ def fit_batch(stage: Stage) -> None:
 
 
 def settings(config: dict, train_rows: int, precision: str, score: str) -> SimpleNamespace:
-    """The trainer's settings with every duration in steps. train_rows: rows in an epoch. score: the objective's own."""
+    """The trainer's settings with every duration in steps. train_rows: rows in an epoch. score: the objective's own.
+
+    rows: how many the whole run takes, where epochs are counted.
+    """
     trainer = dict(config["trainer"])
     per_epoch = train_rows / (trainer["batch_size"] * trainer["accumulate"])
     steps = trainer["steps"] or max(trainer["min_steps"], math.ceil(trainer["epochs"] * per_epoch))
     for name in ("eval_every", "save_every"):
         trainer[name] = _in_steps(trainer[name], steps, per_epoch, f"trainer.{name}")
+    trainer["rows"] = None if trainer["steps"] else steps * trainer["batch_size"] * trainer["accumulate"]
+    if trainer["ema_half_life"] is not None:
+        trainer["ema"] = 0.5 ** (1 / exactly(trainer["ema_half_life"], steps, per_epoch, "trainer.ema_half_life"))
     trainer.update(steps=steps, steps_per_epoch=per_epoch, precision=precision, seed=config["seed"])
     trainer["save_minutes"] = trainer["save_minutes"] or math.inf
     trainer["best"] = trainer["best"] or score
@@ -352,34 +296,6 @@ def check_best(objective: Objective, valid: Loader | None, settings: SimpleNames
         raise UserError(f"trainer.best={settings.best}: there is no such score{did_you_mean(settings.best, known)}")
 
 
-def optimizer_node(config: dict) -> dict:
-    """The optimizer's settings with the rate in force: `lr`, or what `base_lr` and `scale` make of the batch. Raises UserError.
-
-    The saved configuration keeps `base_lr`, so that launching from it does not scale twice.
-    """
-    node = dict(config["optimizer"])
-    scale = node.pop("scale", "linear")
-    own = {name: node.pop(name, None) for name in ("base_lr", "vector_lr", "weight_decay_end")}  # the loop's
-    for name, value in own.items():
-        if isinstance(value, str):
-            raise UserError(f"optimizer.{name}: expected a number or null, found '{value}'")
-        if (value or 0) < 0:
-            raise UserError(f"optimizer.{name}: expected at least 0, found {value}")
-    if scale not in SCALES:
-        raise UserError(f"optimizer.scale={scale}: expected one of {', '.join(SCALES)}")
-    if own["base_lr"] is not None:
-        node["lr"] = own["base_lr"] * _growth(config)
-    return node
-
-
-def _growth(config: dict) -> float:
-    """What rates of a batch of 256 are multiplied by for this batch; 1 where the optimizer names no such rate."""
-    node, trainer = config["optimizer"], config["trainer"]
-    if node.get("base_lr") is None:
-        return 1.0
-    return SCALES[node.get("scale", "linear")](trainer["batch_size"] * trainer["accumulate"] / 256)
-
-
 def _note_frozen(stage: Stage) -> None:
     """Say which weights stay as they were drawn: those that the checkpoint did not bring and the tuning freezes."""
     drawn = {*stage.landed.missing, *stage.landed.reshaped, *stage.landed.fresh} if stage.landed else set()
@@ -397,7 +313,9 @@ def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
     """The moving parts of a run, and its schedule. The device is settled, so tuning may inject and the optimizer follow."""
     config, objective = stage.config, stage.objective
     trusted = config["trusted_modules"]
+    progress = Progress()
     facts = {"steps": settings.steps, "steps_per_epoch": settings.steps_per_epoch, "seed": config["seed"]}
+    facts["progress"] = progress if settings.eval_every and stage.dataset.rows("valid") is not None else None
     schedule = resolve.resolve("schedule", config["schedule"], facts, trusted)
     tuning = resolve.resolve("tuning", config["tuning"], facts, trusted)
     tuning.apply(objective)
@@ -409,9 +327,9 @@ def training(stage: Stage, settings: SimpleNamespace) -> tuple[Training, Any]:
         )
     node = optimizer_node(config)
     decay_end, vector_lr = (config["optimizer"].get(name) for name in ("weight_decay_end", "vector_lr"))
-    vector_lr = None if vector_lr is None else vector_lr * _growth(config)
+    vector_lr = None if vector_lr is None else vector_lr * growth(config)
     groups = tuning.groups(objective, node["lr"], node["weight_decay"], decay_end, vector_lr)
     optimizer = resolve.resolve("optimizer", node, {"params": groups}, trusted)
-    average = Average(tuning.trained(objective), settings.ema) if settings.ema else None
+    average = Average(tuning.trained(objective), settings.ema, settings.ema_every) if settings.ema else None
     scaler = torch.amp.GradScaler(stage.device.type) if settings.precision == "fp16" else None
-    return Training(objective, optimizer, tuning, average, scaler), schedule
+    return Training(objective, optimizer, tuning, average, scaler, progress), schedule

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 Settings = dict[str, object]
+# what else commands and groups are called
+ALIASES = {"ls": "list"}
+CALLED = {"data": "dataset", "scheduler": "schedule", "augmentation": "transform", "recipe": "experiment"}
 
 
 def config_dir() -> Path:
@@ -30,7 +33,7 @@ def description(path: Path) -> str:
 
 def commands() -> dict[str, str]:
     """Every command with its one-line description, the first stage first."""
-    order = ("pretrain", "finetune", "evaluate", "predict", "generate", "export", "data", "check", "show", "list")
+    order = ("pretrain", "finetune", "evaluate", "predict", "generate", "export", "data", "check", "show", "diff", "list")
     found = {path.stem: description(path) for path in sorted(config_dir().glob("*.yaml")) if path.stem != "base"}
     return {name: found[name] for name in sorted(found, key=lambda name: (order + (name,)).index(name))}
 
@@ -43,6 +46,12 @@ def groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
             group = path.parent.relative_to(folder).as_posix()
             found.setdefault(group, {}).setdefault(path.stem, path)
     return dict(sorted(found.items()))
+
+
+def group_of(word: str, known: Iterable[str]) -> str:
+    """The group that a word means: by its own name, in the plural, or by a common one; the word itself where it is none."""
+    found = [name for name in (word, word.removesuffix("s")) if name in known]
+    return found[0] if found else CALLED.get(word.removesuffix("s"), word)
 
 
 def comments(path: Path) -> dict[str, str]:
@@ -63,6 +72,14 @@ def comments(path: Path) -> dict[str, str]:
         if " # " in rest:
             found[".".join(part for _, part in parents)] = rest.rpartition(" # ")[2].strip()
     return found
+
+
+def as_typed(value: object) -> str:
+    """A value as it is written behind `name=`."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(as_typed, value))}]"
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def known_settings(group_names: Iterable[str], target: str) -> set[str]:

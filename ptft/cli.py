@@ -10,7 +10,7 @@ import os
 import sys
 
 from ptft import __version__
-from ptft.choices import commands
+from ptft.choices import ALIASES, commands
 from ptft.errors import did_you_mean
 
 
@@ -38,6 +38,7 @@ def dispatch(words: list[str]) -> int:
         from ptft.completion import complete
 
         return complete(words)
+    words = [ALIASES.get(words[0], words[0]), *words[1:]]
     if words[0] not in commands():
         print(f"ptft: there is no command '{words[0]}'{did_you_mean(words[0], commands())}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from ptft.arguments import PLAIN_FLAGS, VALUE_FLAGS
-from ptft.choices import commands, config_dir, groups
+from ptft.choices import ALIASES, commands, config_dir, groups
 from ptft.errors import UserError
 
 PATH_SETTING = re.compile(r"(ckpt|run|input|output|dataset\.\w*path)=")
@@ -25,7 +25,7 @@ def complete(words: list[str]) -> int:
 
 def _answer(typed: list[str], words: list[str]) -> int:
     """Print what the last of the typed words may become."""
-    command, last = typed[0], typed[-1]
+    command, last = ALIASES.get(typed[0], typed[0]), typed[-1]
     if len(typed) == 1:
         return _print(name for name in commands() if name.startswith(last))
     if command == "check":
@@ -35,7 +35,12 @@ def _answer(typed: list[str], words: list[str]) -> int:
         return _print(name for name in groups([config_dir()]) if name.startswith(last))
     if last.startswith("-"):
         return _print(flag for flag in (*PLAIN_FLAGS, *VALUE_FLAGS) if flag.startswith(last))
-    if command == "show" or PATH_SETTING.match(last):
+    if command == "show":
+        from ptft.settings import Catalogue
+
+        names = Catalogue([config_dir()]).names() if last else []
+        return _print([*_paths(last), *(name for name in names if name.startswith(last))])
+    if command == "diff" or PATH_SETTING.match(last):
         return _print(_paths(last))
     line = " ".join(["ptft", *typed[1:]])
     os.environ["COMP_LINE"], os.environ["COMP_POINT"] = line, str(len(line))

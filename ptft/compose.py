@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from ptft import handover
 from ptft.choices import known_settings
 from ptft.errors import UserError, did_you_mean
-from ptft.schema import ROOTS, Settings, check_root
+from ptft.schema import REQUIRED, ROOTS, Settings, check_root
 
 # what belongs to one launch and not to the run: a saved configuration can be launched again as it is
 OF_ONE_LAUNCH = {"run": None, "resume": None, "resume_allow": [], "trusted_modules": []}
@@ -24,50 +25,85 @@ HINTS = {
     "finetune ckpt": "ckpt=RUN, or ckpt=null model=NAME to start from scratch",
     "output": "output=FOLDER, or the file NAME.pt2 or NAME.onnx",
     "input": "input=FILE, or input=- for standard input",
-    "show run": "ptft show RUN",
+    "show what": "ptft show RUN, or a setting or choice, such as optimizer.lr or model=gpt",
+    "diff first": "ptft diff RUN1 RUN2",
+    "diff second": "ptft diff RUN1 RUN2",
 }
 
 
-def prepare(config: DictConfig, command: str, folder: Path | None) -> dict[str, Any]:
+def prepare(config: DictConfig, command: str, folder: Path | None, own: bool = False) -> dict[str, Any]:
     """The values a command gets; `saved` among them is the YAML text to keep with its run.
 
-    folder: the run's, where `run` was not given. Raises UserError for whatever can be seen to be wrong without torch.
+    folder: the run's, where `run` was not given. own: whether YAML files of the user's are among what was composed. Raises
+    UserError for whatever can be seen to be wrong without torch; where such a file is, for what constructors do not take, too.
     """
-    _refuse_missing(config, command)
-    handover.fill(config)
-    _refuse_missing(config, command)  # a checkpoint may leave some to the user
-    _refuse_unknown(config, command)
+    faults = _missing(config, command)
+    if not faults:
+        handover.fill(config)
+        faults = _missing(config, command)  # a checkpoint may leave some to the user
+    faults += _not_read(config, command)
+    if faults:
+        raise UserError("\n".join([*faults, *(_of_values(config, faults) if own else [])]))
     if "run" in config and folder and not config.run:
         config.run = str(folder)
     values = OmegaConf.to_container(config, resolve=True)
-    check_root(values)
+    try:
+        check_root(values)
+    except UserError as error:
+        said = str(error).splitlines()
+        raise UserError("\n".join([*said, *(_of_constructors(values, said) if own else [])])) from None
     return {**values, "saved": saved_text(config, command)}
 
 
-def _refuse_missing(config: DictConfig, command: str) -> None:
+def _of_values(config: DictConfig, said: list[str]) -> list[str]:
+    """What else is wrong with a configuration in which something is missing or unknown."""
+    values = OmegaConf.to_container(config, resolve=True)
+    faults = _of_constructors(values, said)
+    try:
+        check_root({name: value for name, value in values.items() if value != REQUIRED})
+    except UserError as error:
+        faults += str(error).splitlines()
+    except TypeError:  # of a setting that the trainer has not, which was said
+        pass
+    return faults
+
+
+def _of_constructors(values: dict[str, Any], said: list[str]) -> list[str]:
+    """What the classes that are named do not take, beside what was said already."""
+    try:
+        importlib.import_module("ptft.misfits").check_settings(values)
+    except UserError as error:
+        known = {line.partition(";")[0] for line in said}
+        return [line for line in str(error).splitlines() if line.partition(";")[0] not in known]
+    return []
+
+
+def _missing(config: DictConfig, command: str) -> list[str]:
+    """Settings and parts that must be given; UserError where the configuration is no command's at all."""
     fields = [field.name for field in dataclasses.fields(ROOTS[command])]
     if 2 * len(config.keys()) < len(fields):
         raise UserError(f"the configuration has no defaults: begin it with 'defaults: [{command}, _self_]'")
     missing = sorted(OmegaConf.missing_keys(config) | {name for name in fields if name not in config})
     hints = {key: HINTS.get(f"{command} {key}") or HINTS.get(key) or f"{key}=VALUE" for key in missing}
-    dropped = [part for part in PARTS if part in fields and part not in missing and config[part] is None]
-    faults = [f"{key} must be given: {hint}" for key, hint in (hints | {part: f"{part}=NAME" for part in dropped}).items()]
-    if faults:
-        raise UserError("\n".join(faults))
+    needed = PARTS if command != "data" else ("dataset",)
+    dropped = [part for part in needed if part in fields and part not in missing and config[part] is None]
+    asked: dict[str, list[str]] = {}
+    for key, hint in (hints | {part: f"{part}=NAME" for part in dropped}).items():
+        asked.setdefault(hint, []).append(key)
+    return [f"{' and '.join(keys)} must be given: {hint}" for hint, keys in asked.items()]
 
 
-def _refuse_unknown(config: DictConfig, command: str) -> None:
+def _not_read(config: DictConfig, command: str) -> list[str]:
     """Settings that nothing reads: the command line cannot add them, but ++ and a user's YAML file can."""
     faults = _unknown("", config, {field.name for field in dataclasses.fields(ROOTS[command])})
     for part in ("tokenizer", "transform", *PARTS):
-        node = config.get(part)
+        node = None if OmegaConf.is_missing(config, part) else config.get(part)
         target = node.get("_target_") if isinstance(node, DictConfig) else None
         known = known_settings([part, "task"] if part == "objective" else [part], target) if target else set()
         faults += _unknown(part, node, known) if known else []
-    if "trainer" in config:
+    if "trainer" in config and config.trainer is not None:
         faults += _unknown("trainer", config.trainer, {field.name for field in dataclasses.fields(Settings)})
-    if faults:
-        raise UserError("\n".join(faults))
+    return faults
 
 
 def _unknown(where: str, node: DictConfig, known: set[str]) -> list[str]:

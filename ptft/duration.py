@@ -14,12 +14,18 @@ def duration(value: int | float | str, steps: int, steps_per_epoch: float, setti
     value: an int counts steps, a float in (0, 1] is a fraction of all `steps` (so 1 is one step and 1.0 the whole run),
     text names its unit: "2 epochs", "100 steps", "10 %". setting: the name an error shows. Raises ValueError.
     """
+    count = exactly(value, steps, steps_per_epoch, setting)
+    return math.ceil(count - 1e-9) if up else math.floor(count + 1e-9)  # 0.29 * 100 is 28.999999999999996
+
+
+def exactly(value: int | float | str, steps: int, steps_per_epoch: float, setting: str = "duration") -> float:
+    """`value` in steps, not rounded; as `duration` reads it. Raises ValueError."""
     count = _steps(value, steps, steps_per_epoch)
     if count is None:
         raise ValueError(
             f'{setting}={value}: give steps (an integer >= 0), a fraction of the run (0.1, at most 1.0) or "2 epochs"'
         )
-    return math.ceil(count - 1e-9) if up else math.floor(count + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    return count
 
 
 def _steps(value: int | float | str, steps: int, steps_per_epoch: float) -> float | None:

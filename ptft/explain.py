@@ -105,7 +105,7 @@ def _no_setting(fault: OmegaConfBaseException, command: str) -> str:
     what = f"{where} has no setting '{key}'" if where else f"there is no setting or group '{key}'"
     if elsewhere:
         return f"{what}; did you mean {' or '.join(elsewhere)}?"
-    return what + did_you_mean(key, [name for name in parent if not str(name).startswith("_")])
+    return what + did_you_mean(key, [name for name in parent if not str(name).startswith("_") and name != "hydra"])
 
 
 def _no_group(group: str, command: str) -> str:

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema
 from ptft.arguments import Arguments
-from ptft.choices import commands, comments, config_dir, description, groups
+from ptft.choices import as_typed, commands, comments, config_dir, description, groups
 from ptft.errors import UserError
 from ptft.explain import explain
 
@@ -25,8 +25,9 @@ FLAGS = {
 }
 USAGES = {
     "check": "check pretrain|finetune key=value ...",
-    "data": "data preview dataset=NAME transform=NAME ...",
-    "show": "show RUN",
+    "data": "data preview dataset=NAME transform|objective|task=NAME ...",
+    "show": "show RUN|SETTING|GROUP=OPTION",
+    "diff": "diff RUN1 RUN2",
     "list": "list GROUP",
 }
 WIDTH = 34
@@ -93,6 +94,5 @@ def _file(slot: str, chosen: dict[str, Any], known: dict[str, dict[str, Path]]) 
 
 
 def _show_setting(name: str, value: Any, text: str) -> None:
-    words = {"???": "(must be given)", "None": "null", "True": "true", "False": "false"}
-    shown = f"{name}={words.get(str(value), value)}"
+    shown = f"{name}={'(must be given)' if value == '???' else as_typed(value)}"
     print(f"  {shown:<{WIDTH}} {text}".rstrip())

@@ -1,7 +1,7 @@
 """The single training loop: pretraining and fine-tuning are this function with other arguments.
 
 until the last step: evaluate if due -> save if due -> set the rate -> micro-batches forward and backward
-                     -> divide by the count, clip -> optimizer step -> log if due
+                     -> divide by the count, clip -> optimizer step -> log if due -> look at the health if due
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptft.errors import Diverged, Stopped, nearest
+from ptft.errors import Diverged, MachineError, Stopped, nearest
 from ptft.machine import autocast
 from ptft.metrics import lower_is_better
 from ptft.objective import Batch, Objective, checked, checked_means, compared
 from ptft.randomness import key
 
 BAD_STEPS_ALLOWED = 3
+PROBED = 64  # rows that looks at the health are taken on
 
 
 @dataclass
@@ -54,19 +55,26 @@ def fit(training, train, valid, schedule, run, settings) -> None:
     batches = train.batches(progress.samples)
     training.tuning.train_mode(objective)
     while True:
+        known = progress.best, progress.best_loss
         better = _evaluate_if_due(training, valid, run, settings)
-        _save_if_due(training, run, settings, better)
+        if not _save_if_due(training, run, settings, better):
+            progress.best, progress.best_loss = known
         if progress.step >= settings.steps or _out_of_patience(progress, run, settings):
             break
         _step(training, forward, batches, train, schedule, run, settings)
     if progress.saved < progress.step:
-        _save(training, run, best=False)
+        _save(training, run, best=better)
+
+
+def share_done(progress, settings) -> float:
+    """How much of the run is done: of its rows where epochs are counted, so that it goes on from there in other batches."""
+    return progress.samples / settings.rows if settings.rows else progress.step / settings.steps
 
 
 def _step(training, forward, batches: Iterator[Batch], train, schedule, run, settings) -> None:
     """One optimizer update, or none where its gradient is not finite."""
     progress = training.progress
-    fraction = progress.step / settings.steps
+    fraction = share_done(progress, settings)
     seed_step(settings.seed, "step", progress.step)
     training.set_rates(schedule(fraction), fraction)
     training.tuning.advance(fraction)
@@ -85,6 +93,8 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
     progress.samples += settings.batch_size * settings.accumulate
     if due(settings.log_every, progress.step, settings.steps):
         _log(training, run, norm)
+    if settings.health_every and progress.step % settings.health_every == 0:
+        _look_at_health(training, train, run, settings)
 
 
 def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[float, float]:
@@ -187,6 +197,7 @@ def _evaluate_if_due(training, valid, run, settings) -> bool:
     if better:
         progress.best, progress.best_loss = value, loss
     progress.waited = 0 if better else progress.waited + 1
+    progress.evaluations.append([share_done(progress, settings), better])
     return better
 
 
@@ -265,22 +276,59 @@ def _scores(objective: Objective, means: dict[str, float], metrics: dict) -> tup
     return scores, tables
 
 
-def _save_if_due(training, run, settings, better: bool) -> None:
-    """Save where it is time to, where the weights are the best so far, or where a signal asks to stop."""
+@torch.no_grad()
+def _look_at_health(training, train, run, settings) -> None:
+    """Measure whether what is learned is alive, always on the same few training rows, as an evaluation sees them."""
+    objective, progress = training.objective, training.progress
+    metrics = objective.health()
+    if not metrics:
+        return
+    objective.eval()
+    with run.pause(), autocast(training.device, settings.precision):
+        output = checked(objective, objective(move(train.some(PROBED), training.device)))
+        for metric in metrics.values():
+            metric.update(*compared(objective, output))
+    training.tuning.train_mode(objective)
+    scores = {"loss": output.loss / output.count, **{name: metric.compute() for name, metric in metrics.items()}}
+    scores = {name: score.item() for name, score in scores.items()}
+    run.log(progress.step, "health", scores)
+    alarms = objective.warnings(scores)
+    for text in alarms if not progress.ailing else []:
+        run.note(f"step {progress.step}: {text}")
+    progress.ailing = bool(alarms)
+
+
+def _save_if_due(training, run, settings, better: bool) -> bool:
+    """Save where it is time to, where the weights are the best so far, or where a signal asks to stop.
+
+    Returns whether what was to be saved is: with trainer.on_save_error=warn the disk may refuse all but a run's last save.
+    """
     progress = training.progress
     wanted = progress.step > progress.saved and (
         due(settings.save_every, progress.step, settings.steps) or run.minutes_since_save() >= settings.save_minutes
     )
+    saved = True
     if wanted or better or run.stop:
-        _save(training, run, better)
+        more = progress.step < settings.steps and not run.stop  # so that another save comes
+        saved = _save(training, run, better, forgiving=more and settings.on_save_error == "warn")
     if run.stop:
         raise Stopped(f"stopped by {run.stop} after step {progress.step}: saved; run the same command with resume=auto")
+    return saved
 
 
-def _save(training, run, best: bool) -> None:
-    training.progress.saved = training.progress.step
+def _save(training, run, best: bool, forgiving: bool = False) -> bool:
+    """Save; returns whether that went well, where an error is not the end."""
+    progress = training.progress
+    before, progress.saved = progress.saved, progress.step
     tensors, state = training.capture()
-    run.save(training.progress.step, tensors, state, best)
+    try:
+        run.save(progress.step, tensors, state, best)
+    except MachineError as error:
+        if not forgiving:
+            raise
+        progress.saved = before
+        run.note(f"step {progress.step} is not saved, training goes on (trainer.on_save_error=warn): {error}")
+    return progress.saved == progress.step
 
 
 def _out_of_patience(progress, run, settings) -> bool:

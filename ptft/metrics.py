@@ -1,30 +1,25 @@
-"""torchmetrics under the names of the field, and which scores are better when they are lower."""
+"""torchmetrics under the names of the field."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ptft.direction import lower_is_better as lower_is_better
 from ptft.lean import import_torchmetrics
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte", "mse", "mae", "rmse", "ece", "error", "hamming_loss"}
 ECE_BINS = 15
 TOP = 5  # classes that are tried at once
 RANKED = 100  # classes at most, all of whose probabilities are kept until the end for rank statistics
-
-
-def lower_is_better(name: str, lower: Collection[str] = ()) -> bool:
-    """Whether the best value of score `name`, maybe under a split as in valid/loss, is the lowest. lower: further ones."""
-    return name.rpartition("/")[2] in {*LOWER_IS_BETTER, *lower}
 
 
 def classification(num_classes: int) -> dict[str, Metric]:

@@ -112,6 +112,10 @@ class Objective(nn.Module):
         """Dataset-level metrics, each updated with (prediction, target)."""
         return {}
 
+    def health(self) -> dict[str, Any]:
+        """Measures, as `metrics`, of whether what is learned is alive, to be taken on a few rows now and then."""
+        return {}
+
     def scores(self, means: dict[str, float]) -> dict[str, float]:
         """Scores that follow from the means of an evaluation, such as perplexity from loss."""
         return {}

@@ -31,12 +31,13 @@ LABELLED = {
 }
 
 
-def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) -> dict[str, Any]:
+def plan(stage: Any, training: Training, schedule: Any, settings: SimpleNamespace, run: Run) -> dict[str, Any]:
     """The facts about a run that are known before its first step, as the run card wants them."""
     objective, trainer = stage.objective, stage.config["trainer"]
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     trained = sum(parameter.numel() for parameter in training.parameters)
     batch = trainer["batch_size"] * trainer["accumulate"]
+    epochs = (settings.rows / batch if settings.rows else settings.steps) / max(settings.steps_per_epoch, 1e-9)
     checkpoint = FLOAT * (parameters + (COPIES - 1) * trained)
     model = {
         "class": type(stage.model).__name__,
@@ -51,8 +52,9 @@ def plan(stage: Any, training: Training, settings: SimpleNamespace, run: Run) ->
         "data": _rows(stage),
         "model": f"{model['class']} + {model['objective']}: {parameters:,} parameters, {trained:,} trained",
         "weights": f"from {_source(stage)}: {model['weights']}" if stage.source else "fresh",
-        "steps": f"{settings.steps:,} of {batch} rows ({settings.steps / max(settings.steps_per_epoch, 1e-9):.2f} epochs)",
+        "steps": f"{settings.steps:,} of {batch} rows ({epochs:.2f} epochs)",
         "rate": _rate(training, trainer, stage.config["optimizer"]),
+        "schedule": schedule.course(training.rate),
         "machine": machine.describe(stage.device, stage.precision),
         "disk": f"{size(checkpoint)} a checkpoint, at most {trainer['keep_last'] + 2} at a time",
     }
@@ -106,7 +108,7 @@ def draw_schedule(run: Run, training: Training, schedule: Any, steps: int) -> No
 
 def _rate(training: Training, trainer: dict, optimizer: dict) -> str:
     """The optimizer and its largest rate, and what that follows from."""
-    said = f"{type(training.optimizer).__name__}, lr {max(group['base_lr'] for group in training.optimizer.param_groups):.4g}"
+    said = f"{type(training.optimizer).__name__}, lr {training.rate:.4g}"
     if optimizer.get("base_lr") is None:
         return said
     batch = trainer["batch_size"] * trainer["accumulate"]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ptft.elsewhere import SCHEMES
+from ptft.errors import UserError, did_you_mean
+from ptft.locate import POINTERS, locate
 
 Row = dict[str, Any]
 NOT_FINITE = {"nan", "inf", "-inf", "infinity", "-infinity"}
@@ -80,6 +82,40 @@ def run_of(checkpoint: Path) -> Path | None:
         if (folder / "run.json").is_file():
             return folder
     return None
+
+
+def find(text: str) -> tuple[Path | None, Path | None]:
+    """The run folder that a path means or belongs to, and the checkpoint if that is what it means.
+
+    The checkpoint may lie outside its run. Raises UserError where there is neither, CheckpointError.
+    """
+    path = Path(text).expanduser()
+    if not text.strip():
+        raise UserError("the name of the run is empty; give a run folder or a checkpoint folder")
+    if (path / "run.json").is_file():
+        return path, None
+    if not (path / "manifest.json").is_file() and path.name not in POINTERS:
+        raise UserError(f"{text} {'is not a run folder' if path.exists() else 'does not exist'}{_nearest_run(path)}")
+    checkpoint = locate(text)
+    return run_of(checkpoint), checkpoint
+
+
+def _nearest_run(path: Path) -> str:
+    """The end of an error line: the runs in the folder that was named, or beside it."""
+    runs = runs_near(path)
+    return did_you_mean(str(path), runs) if runs else " and no run lies there; training runs make their folders under runs/"
+
+
+def runs_near(path: Path) -> list[str]:
+    """The run folders in a folder, or beside what is none."""
+    return [str(place.parent) for place in (path if path.is_dir() else path.parent).glob("*/run.json")]
+
+
+def scores(folder: Path, step: int | None = None) -> dict[str, dict[str, Any]]:
+    """The final scores of each split, else those of the latest evaluation; those at one step, where that is asked for."""
+    rows = [row for row in metrics(folder) if row["split"] != "train" and step in (None, row["step"])]
+    latest = {row["split"]: {name: value for name, value in row.items() if name != "split"} for row in rows}
+    return latest if step is not None else read_json(folder / "scores.json") or latest
 
 
 def lineage(folder: Path) -> list[Row]:

@@ -62,6 +62,7 @@ FACTS = {
     "params",
     "steps",
     "steps_per_epoch",
+    "progress",
     "seed",
     "open_run",
 }
@@ -179,6 +180,7 @@ def _missing(kind: str, name: str, target: type) -> str:
     return f"{kind}.{name} must be given: {kind}.{name}=VALUE"
 
 
+@functools.cache
 def _parameters(target: type) -> dict[str, inspect.Parameter]:
     """A constructor's parameters by name, their annotations as types."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,11 @@ HARMLESS = {
     "trainer.save_minutes",
     "trainer.keep_last",
     "trainer.samples",
+    "trainer.on_save_error",
+    "trainer.health_every",
 }
+# what settings that are newer than a run were for it; switches were off
+BEFORE = {"trainer.ema_every": 1}
 
 
 def refuse_reuse(folder: Path) -> None:
@@ -52,6 +57,8 @@ def where(checkpoints: Path, run_id: str | None) -> tuple[Path | None, list[str]
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """The settings that differ and are not harmless: dotted name -> "old -> new"."""
     old, new = _flat(before), _flat(now)
+    newer = {name: value for name, value in new.items() if value is False or name in BEFORE}
+    old = {**{name: BEFORE.get(name, value) for name, value in newer.items()}, **old}
     differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     return {name: f"{old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in differing if name not in HARMLESS}
 
@@ -67,6 +74,25 @@ def check_config(resumed: Path, config: str, allow: Collection[str]) -> list[str
         table = ", ".join(f"{name} {differing[name]}" for name in refused)
         raise UserError(f"resume: settings changed: {table}; resume_allow=[{','.join(refused)}] accepts that")
     return [f"{name} {change}" for name, change in differing.items()]
+
+
+def fit_steps(settings: Any, progress: Any, lanes: bool) -> str:
+    """Give a run whose batches are of another size now the steps that its rows need; returns what is to be said of it.
+
+    The stream of training rows goes on where it was, whatever the batches. Where epochs are counted, the last step follows
+    from the rows that are left (settings.rows: in all); where steps are, it stays. lanes: whether the order of rows is that
+    of batches which continue each other, of which another size makes another one.
+    """
+    batch = settings.batch_size * settings.accumulate
+    if progress.samples == progress.step * batch:
+        return ""
+    if settings.rows is not None:
+        settings.steps = progress.step + max(0, math.ceil((settings.rows - progress.samples) / batch))
+    order = "rows of this epoch may come twice or not at all" if lanes else "each row still comes once an epoch"
+    return (
+        f"batches were of another size before row {progress.samples:,} of the training stream: {order}, "
+        f"{settings.steps - progress.step:,} steps are left, and the bits are those of no run with one size only"
+    )
 
 
 def check_identity(before: Mapping[str, Any], now: Mapping[str, str], allow: Collection[str]) -> None:

@@ -175,7 +175,7 @@ class Run:
         self._tensorboard.scalars(step, split, values)
         if self.console and split == "train":
             self.console.step(step, values)
-        elif self.console:
+        elif self.console and split != "health":  # often, and said only where it is bad
             self.console.evaluation(step, split, values)
 
     def evaluated(self, step: int, split: str, evaluation: Any) -> None:
@@ -229,11 +229,11 @@ class Run:
     ) -> Path:
         """Commit a checkpoint, move the pointers, remove what is too old. Raises Diverged, MachineError."""
         identity = {**self.identity, "run_id": self.run_id}
+        self._saved_at = time.monotonic()  # where the disk refuses, the next try comes when the next save would
         with self.pause(), refusals(self.checkpoints):
             path = checkpoint.save(self.checkpoints, step, tensors, state, self.config, self.assets, identity, best)
             point(self.checkpoints, self.run_id)
             retire(self.checkpoints, self.run_id, self.keep_last)
-        self._saved_at = time.monotonic()
         if self.console:
             self.console.saved(path)
         return path

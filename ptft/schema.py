@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptft.duration import duration
+from ptft.duration import duration, exactly
 from ptft.errors import UserError
 from ptft.protocols import PROTOCOLS
 
@@ -23,10 +23,11 @@ CHOICES = {
     "weights": ("trained", "initial"),
     "ckpt_load.weights": ("model", "ema", "teacher"),
     "pooling": ("mean", "max", "last", "cls", "concat"),
-    "format": ("safetensors", "hf", "peft", "torch_export", "onnx", "vectors"),
+    "format": ("safetensors", "hf", "peft", "torch_export", "onnx", "int8", "vectors"),
 }
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NONFINITE = ("stop", "skip", "rollback")
+ON_SAVE_ERROR = ("stop", "warn")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 # numbers with a smallest value; ABOVE_ZERO ones exclude it
 AT_LEAST = {
@@ -37,7 +38,9 @@ AT_LEAST = {
     "eval_batches": 1,
     "keep_last": 1,
     "log_every": 1,
+    "health_every": 1,
     "patience": 1,
+    "ema_every": 1,
     "workers": 0,
     "samples": 0,
     "train_rows": 1,
@@ -82,9 +85,13 @@ class Settings:
     save_every: Any = 0.1
     save_minutes: float | None = 15.0
     keep_last: int = 2
+    on_save_error: str = "stop"
     log_every: int = 10
+    health_every: int | None = 100
     patience: int | None = None
     ema: float | None = None
+    ema_half_life: Any = None
+    ema_every: int = 1
     compile: bool = False
     workers: int = 0
     nonfinite: str = "stop"
@@ -100,19 +107,25 @@ class Settings:
     def _odd(self) -> list[str]:
         """Values that are none of the possible ones."""
         faults = []
-        for name, choices in (("precision", PRECISIONS), ("nonfinite", NONFINITE)):
+        for name, choices in (("precision", PRECISIONS), ("nonfinite", NONFINITE), ("on_save_error", ON_SAVE_ERROR)):
             if getattr(self, name) not in choices:
                 faults.append(f"{name}: expected one of {', '.join(choices)}, found '{getattr(self, name)}'")
         if self.ema is not None and not 0 < self.ema < 1:
             faults.append(f"ema: expected a decay between 0 and 1, found {self.ema}")
+        if self.ema is not None and self.ema_half_life is not None:
+            faults.append(f"ema_half_life: says what trainer.ema={self.ema} says already; leave one of them out")
+        if self.ema_every > 1 and self.ema is None and self.ema_half_life is None:
+            faults.append("ema_every: there is no average to update; give trainer.ema=0.999 or trainer.ema_half_life=0.01")
         if self.clip_each and self.clip is None:
             faults.append("clip_each: there is nothing to clip to with trainer.clip=null; give a norm, such as trainer.clip=3")
         if self.patience and self.eval_every is None:
             faults.append("patience: nothing is evaluated before the end with trainer.eval_every=null; leave one of them out")
         if self.steps is None and self.epochs is None:
             faults.append("steps: give trainer.steps=NUMBER or trainer.epochs=NUMBER")
-        for name in ("eval_every", "save_every"):
+        for name in ("eval_every", "save_every", "ema_half_life"):
             faults += _duration_fault(name, getattr(self, name))
+        if self.ema_half_life is not None and not faults and exactly(self.ema_half_life, 100, 10) == 0:
+            faults.append(f"ema_half_life: expected more than 0, or null for no average, found {self.ema_half_life}")
         return faults
 
 
@@ -223,13 +236,23 @@ class Data:
     dataset: Any = None
     tokenizer: Any = None
     transform: Any = None
+    model: Any = None
+    objective: Any = None
 
 
 @dataclass
 class Show:
     """The root of show."""
 
-    run: str = REQUIRED
+    what: str = REQUIRED
+
+
+@dataclass
+class Diff:
+    """The root of diff."""
+
+    first: str = REQUIRED
+    second: str = REQUIRED
 
 
 @dataclass
@@ -248,6 +271,7 @@ ROOTS = {
     "export": Export,
     "data": Data,
     "show": Show,
+    "diff": Diff,
     "list": List,
 }
 

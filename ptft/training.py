@@ -27,9 +27,11 @@ class Progress:
     step: int = 0
     evaluated: int = 0  # the step of the last evaluation
     saved: int = 0  # the step of the last checkpoint
+    evaluations: list = field(default_factory=list)  # of each, the share of the run it came after, and whether it was the best
     best: float | None = None
     best_loss: float = math.inf  # of the weights that are the best so far
     waited: int = 0  # evaluations since the best one
+    ailing: bool = False  # whether the last look at what is learned raised an alarm
     bad: int = 0  # steps in a row that were not finite
     loss: float = 0.0  # summed since the last log line, and
     count: float = 0.0  # its number of targets
@@ -52,6 +54,11 @@ class Training:
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.device = self.parameters[0].device
         self.sparse = getattr(self.optimizer, "sparse", False)  # whether it takes gradients of some rows of a table
+
+    @property
+    def rate(self) -> float:
+        """The largest base rate of all groups."""
+        return max(group["base_lr"] for group in self.optimizer.param_groups)
 
     def set_rates(self, factor: float, fraction: float) -> None:
         """Each group's rate, `factor` times its own, and its decay, at this share of the run."""

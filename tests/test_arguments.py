@@ -2,7 +2,14 @@
 
 import pytest
 
+from ptft import arguments
 from ptft.arguments import implied, parse
+from ptft.errors import UserError
+
+
+def unknown(ckpt):
+    """Finds no checkpoint."""
+    raise UserError(f"ckpt={ckpt} does not exist")
 
 
 @pytest.mark.parametrize(
@@ -20,11 +27,49 @@ from ptft.arguments import implied, parse
         ("-m ckpt=null,runs/a", []),
     ],
 )
-def test_fresh_weights_are_fine_tuned_faster_and_published_ones_slower_unless_a_rate_is_given(words, rate):
+def test_fresh_weights_are_fine_tuned_faster_and_published_ones_slower_unless_a_rate_is_given(words, rate, monkeypatch):
+    monkeypatch.setattr(arguments, "locate", unknown)
     found = implied("finetune", parse("finetune", words.split()))
     assert [word.partition("=")[2] for word in found if word.startswith("optimizer.lr=")] == rate
+
+
+@pytest.mark.parametrize(
+    ("words", "least"),
+    [("trainer.epochs=2", ["1"]), ("-m trainer.epochs=1,2", ["1"]), ("trainer.epochs=2 trainer.min_steps=9", []), ("", [])],
+)
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_epochs_that_were_asked_for_are_no_more(command, words, least):
+    found = implied(command, parse(command, words.split()))
+    assert [word.partition("=")[2] for word in found if word.startswith("trainer.min_steps=")] == least
 
 
 @pytest.mark.parametrize(("word", "kept"), [("dataset.label=label, raw", "label, raw"), ("dataset.label=true", "true")])
 def test_a_column_is_found_by_any_name(word, kept):
     assert parse("finetune", [word]).values("dataset.label") == [kept]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("ckpt=a", ["objective.pooling=cls", "objective.hidden=tanh"]),
+        ("ckpt=a task=multilabel", []),
+        ("ckpt=a task.pooling=mean", []),
+        ("ckpt=a task.hidden=null", []),
+        ("ckpt=a part=encoder", []),
+        ("ckpt=null", []),
+    ],
+)
+def test_a_head_that_goes_on_keeps_its_shape_unless_another_is_given(words, expected, monkeypatch):
+    saved = {"_target_": "ptft.tasks.classify.Classify", "pooling": "cls", "hidden": "tanh", "dropout": 0.3}
+    monkeypatch.setattr(arguments, "locate", lambda ckpt: ckpt)
+    monkeypatch.setattr(arguments, "saved_config", lambda path: {"objective": saved})
+    found = implied("finetune", parse("finetune", words.split()))
+    assert [word for word in found if word.startswith("objective.")] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [("runs/a", "runs/a"), ("run=runs/a", "runs/a"), ("model=gpt", "model=gpt"), ("optimizer.lr", "optimizer.lr")],
+)
+def test_what_is_shown_is_a_run_a_choice_or_a_setting(words, what):
+    assert parse("show", [words]).values("what") == [what]

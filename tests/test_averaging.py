@@ -1,9 +1,12 @@
 """The running average of weights."""
 
+import math
+
 import pytest
 import torch
 
 from ptft.averaging import Average
+from ptft.build import settings
 from ptft.errors import CheckpointError
 
 
@@ -75,6 +78,37 @@ def test_an_average_of_other_weights_is_refused():
     average = Average({"weight": torch.nn.Parameter(torch.zeros(1))}, 0.9)
     with pytest.raises(CheckpointError, match="bias"):
         average.load({**average.state(), "bias": torch.zeros(1)})
+
+
+def test_an_average_of_every_fourth_step_keeps_what_its_steps_keep_together():
+    weight, values, decay = torch.nn.Parameter(torch.zeros(1)), [float(n * n % 7) for n in range(14)], 0.6
+    average = Average({"weight": weight}, decay, every=4)
+    walk(average, weight, values)
+    expected = 0.0
+    for last in (3, 7, 11):
+        keep = math.prod(min(decay, (1 + n) / (10 + n)) for n in range(last - 3, last + 1))
+        expected = keep * expected + (1 - keep) * values[last]
+    torch.testing.assert_close(average.averages["weight"], torch.tensor([expected]))
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_after_its_half_life_a_weight_counts_half_however_often_the_average_moves(every):
+    weight = torch.nn.Parameter(torch.ones(1))
+    average = Average({"weight": weight}, 0.5 ** (1 / 20), every)
+    walk(average, weight, [1.0] * 400)
+    walk(average, weight, [0.0] * 20)
+    assert average.averages["weight"].item() == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("half_life", [0.1, "0.5 epochs"])
+def test_a_half_life_as_a_share_is_the_same_in_rows_for_batches_of_any_size(half_life, compose):
+    words = "pretrain", "trainer.epochs=5", f"trainer.ema_half_life={half_life!r}"
+    found = {}
+    for batch, accumulate in ((8, 1), (32, 1), (8, 4)):
+        config = compose(*words, f"trainer.batch_size={batch}", f"trainer.accumulate={accumulate}")
+        decay = settings(config, 3200, "fp32", "loss").ema
+        found[batch, accumulate] = batch * accumulate * math.log(0.5) / math.log(decay)
+    assert list(found.values()) == pytest.approx([1600] * 3)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])

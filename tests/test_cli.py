@@ -142,7 +142,12 @@ MISTAKES = [
     ("finetune ckpt=null model=gpt task.dropuot=1", "objective has no setting 'dropuot'; did you mean 'dropout'?"),
     ("evaluate", "ckpt must be given: ckpt=RUN"),
     ("predict ckpt=nowhere", "ckpt=nowhere does not exist; . holds no run"),
-    ("show", "run must be given: ptft show RUN"),
+    ("show", "what must be given: ptft show RUN, or a setting or choice, such as optimizer.lr or model=gpt"),
+    ("diff", "first and second must be given: ptft diff RUN1 RUN2"),
+    ("show model=gpt seed=1", "there is no setting or group 'seed'; choose from: what"),
+    ("diff a", "second must be given: ptft diff RUN1 RUN2"),
+    ("diff a b", "a does not exist and no run lies there; training runs make their folders under runs/"),
+    ("diff a b c", "'c' sets nothing; settings are written key=value, without spaces around the ="),
     ("list modle", "there is no group 'modle'; did you mean 'model'?"),
     ("check", "expected a command to check, as in ptft check pretrain key=value; found nothing"),
     (
@@ -211,6 +216,32 @@ def test_a_mistake_in_an_own_file_is_answered_in_one_line(text, answer, own, com
     (own / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
     assert main(["pretrain", "--config-dir=my", "experiment=mine"]) == 2
     assert capsys.readouterr().err == f"ptft pretrain: {answer}\n"
+    assert not composed
+
+
+def test_faults_of_every_kind_in_own_files_are_said_at_once(own, composed, capsys):
+    (own / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\noptimizer: {lrr: 3, lr: high}\nmodel: {dropout: lots}\ntrainer: {batch_size: 0}\nseed: -1\n"
+    )
+    assert main(["pretrain", "--config-dir=my", "experiment=mine", "dataset=labelled_text"]) == 2
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "ptft pretrain: dataset.path must be given: dataset.path=VALUE",
+        "ptft pretrain: model.dropout: expected a number, found 'lots'",
+        "ptft pretrain: optimizer has no setting 'lrr'; did you mean 'lr'?",
+        "ptft pretrain: optimizer.lr: expected a number, found 'high'",
+        "ptft pretrain: seed: expected at least 0, found -1",
+        "ptft pretrain: trainer.batch_size: expected at least 1, found 0",
+    ]
+    assert not composed
+
+
+def test_a_class_of_ones_own_choice_is_told_all_that_its_constructor_misses_and_what_else_is_wrong(own, composed, capsys):
+    (own / "schedule").mkdir()
+    (own / "schedule" / "mine.yaml").write_text("# Mine\n_target_: ptft.schedules.Cosine\nwarmup: [1]\nend: 0\n")
+    assert main(["pretrain", "--config-dir=my", "schedule=mine", "trainer.batch_size=0"]) == 2
+    said = capsys.readouterr().err
+    assert "schedule has no setting 'end'" in said and "schedule.warmup: expected " in said
+    assert "schedule.final must be given" in said and "trainer.batch_size: expected at least 1, found 0" in said
     assert not composed
 
 
@@ -495,10 +526,32 @@ def test_check_composes_the_command_it_checks(composed):
 
 def test_show_and_list_take_a_bare_word(composed, capsys):
     assert main(["show", "runs/bert"]) == 0
-    assert composed[0]["run"] == "runs/bert"
+    assert composed[0]["what"] == "runs/bert"
+    assert main(["show", "model=gpt"]) == 0
+    assert composed[1]["what"] == "model=gpt"
     assert main(["list", "objective"]) == 0
     said = capsys.readouterr().out
     assert "mlm" in said and "clm" in said and "adamw" not in said
+
+
+@pytest.mark.parametrize(
+    ("word", "group"),
+    [
+        ("models", "model"),
+        ("objectives", "objective"),
+        ("tasks", "task"),
+        ("data", "dataset"),
+        ("datasets", "dataset"),
+        ("presets", "preset"),
+        ("optimizers", "optimizer"),
+        ("schedulers", "schedule"),
+    ],
+)
+def test_a_group_may_be_called_in_the_plural_or_by_its_common_name(word, group, composed, capsys):
+    assert main(["list", group]) == 0
+    said = capsys.readouterr().out
+    assert main(["ls", word]) == 0
+    assert capsys.readouterr().out == said and said.startswith(group)
 
 
 def test_list_shows_every_group_and_the_users_own_options(own, capsys):
@@ -553,8 +606,12 @@ COMPLETIONS = [
     ("ptft f", ["finetune"]),
     ("ptft check fi", ["finetune"]),
     ("ptft list opt", ["optimizer"]),
-    ("ptft pretrain objective=m", ["objective=mae", "objective=mlm", "objective=moco"]),
-    ("ptft check pretrain objective=m", ["objective=mae", "objective=mlm", "objective=moco"]),
+    ("ptft ls opt", ["optimizer"]),
+    ("ptft show optimizer.lr", ["optimizer.lr"]),
+    ("ptft show model=gpt_", ["model=gpt_nano"]),
+    ("ptft diff some", ["some_run/"]),
+    ("ptft pretrain objective=m", ["objective=mae", "objective=mlm", "objective=moco", "objective=moco_v3"]),
+    ("ptft check pretrain objective=m", ["objective=mae", "objective=mlm", "objective=moco", "objective=moco_v3"]),
     ("ptft pretrain model=gpt model.dr", ["model.dropout="]),
     ("ptft finetune ckpt=some", ["ckpt=some_run/"]),
     ("ptft show some", ["some_run/"]),

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from ptft import records
+from ptft.data.loader import Assembly
 from ptft.errors import Stopped
 from ptft.locate import locate
 from ptft.logs import Console
@@ -246,3 +247,85 @@ def test_accumulating_small_batches_equals_the_big_one(objective, train, compose
     for part in parts:
         for name, value in part.items():
             torch.testing.assert_close(value, whole[name], rtol=1e-6, atol=1e-7)
+
+
+def test_a_run_stopped_on_a_plateau_goes_on_to_the_bit(train, data, tmp_path):
+    plateau = "schedule=plateau", "schedule.patience=2", "schedule.factor=0.5", "schedule.warmup=1", "optimizer.lr=1e-30"
+    words = *command("classify", data), *TRAINER, *STEPS[1], *plateau, "trainer.eval_every=1", "trainer.ema_every=3"
+    whole = train(tmp_path / "whole", *words, "trainer.steps=9")
+    with pytest.raises(Stopped):  # a cut comes after evaluations 3, 5 and 7: the first is the best
+        train(tmp_path / "parts", *words, "trainer.steps=9", console=Interrupting("step", 4))
+    assert_same_run(whole, train(tmp_path / "parts", *words, "trainer.steps=9", resume="auto"))
+    rates = [row["lr"] for row in history(whole) if row["split"] == "train"]
+    assert rates == pytest.approx([0.5e-30, 1e-30, 1e-30, 0.5e-30, 0.5e-30, 0.25e-30, 0.25e-30, 0.125e-30, 0.125e-30])
+
+
+VIEWS = ("pretrain", "objective=simsiam", "objective.probe=null", "objective.width=8", "model.width=4", "transform.size=16")
+
+
+@pytest.mark.slow
+def test_looks_at_the_health_change_no_bit_and_a_run_stopped_between_them_goes_on_to_the_bit(train, tmp_path):
+    words = *VIEWS, *TRAINER, *STEPS[1]
+    looked = train(tmp_path / "looked", *words, "trainer.health_every=2")
+    blind = train(tmp_path / "blind", *words, "trainer.health_every=null")
+    looks = [row for row in history(looked) if row["split"] == "health"]
+    assert [row["step"] for row in looks] == [2, 4, 6, 8]
+    assert looks[0].keys() == {"step", "split", "loss", "feature_std", "effective_rank", "alignment", "uniformity"}
+    assert [row for row in history(looked) if row not in looks] == history(blind)
+    assert content(looked) == content(blind)
+    with pytest.raises(Stopped):
+        train(tmp_path / "parts", *words, "trainer.health_every=2", console=Interrupting("step", 4))
+    assert_same_run(looked, train(tmp_path / "parts", *words, "trainer.health_every=2", resume="auto"))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The rows of every training batch that was made, in their order."""
+    rows, original = [], Assembly.__getitem__
+
+    def noted(assembly, question):
+        start, stop, training = question
+        rows.extend(assembly.order.places(start, stop)[1].tolist() if training else [])
+        return original(assembly, question)
+
+    monkeypatch.setattr(Assembly, "__getitem__", noted)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("other", "size", "left"),
+    [
+        (("trainer.batch_size=4",), 4, 12),
+        pytest.param(("trainer.batch_size=3", "trainer.accumulate=5"), 15, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_goes_on_in_batches_of_another_size_sees_each_row_once_an_epoch(
+    other, size, left, seen, train, data, tmp_path
+):
+    words = *command("mlm", data), *(word for word in TRAINER if not word.startswith("trainer.steps"))
+    words += "trainer.epochs=2", "schedule=linear", "schedule.warmup=0", "optimizer.lr=0.01"
+    with pytest.raises(Stopped):
+        train(tmp_path / "run", *words, *STEPS[1], console=Interrupting("step", 2))
+    allowed = "resume_allow=[trainer.batch_size,trainer.accumulate]"
+    run = train(tmp_path / "run", *words, *other, allowed, resume="auto")
+    assert sorted(seen[:30]) == sorted(seen[30:60]) == list(range(30))
+    assert len(seen) == 12 + left * size
+    rows = [row for row in history(run) if row["split"] == "train"]
+    assert [row["step"] for row in rows] == list(range(1, 3 + left))
+    starts = [0, 6, *range(12, 60, size)]  # of 60 rows in all, which step takes which first
+    assert [row["lr"] for row in rows] == pytest.approx([0.01 * (1 - start / 60) for start in starts], rel=1e-6)
+    card = (run / "README.md").read_text()
+    assert "before row 12 of the training stream: each row still comes once an epoch" in card
+
+
+@pytest.mark.slow
+def test_a_run_in_batches_of_another_size_that_is_stopped_again_goes_on_to_the_bit(train, data, tmp_path):
+    words = *command("mlm", data), *(word for word in TRAINER if not word.startswith("trainer.steps")), "trainer.epochs=2"
+    other = "trainer.batch_size=4", "resume_allow=[trainer.batch_size]"
+    for name in ("whole", "parts"):
+        with pytest.raises(Stopped):
+            train(tmp_path / name, *words, *STEPS[1], console=Interrupting("step", 2))
+    with pytest.raises(Stopped):
+        train(tmp_path / "parts", *words, *other, resume="auto", console=Interrupting("step", 6))
+    runs = [train(tmp_path / name, *words, *other, resume="auto") for name in ("whole", "parts")]
+    assert_same_run(*runs)

@@ -30,7 +30,8 @@ FRONT = {
 }
 MIDDLE = {"build", "outcome"}
 SHELVES = {"models", "objectives", "tasks"}
-GROUND = {"canvas", "distributed", "duration", "errors", "lean", "lettering", "metrics", "nn", "objective", "randomness"}
+GROUND = {"canvas", "direction", "distributed", "duration", "errors", "lean", "lettering", "metrics", "nn", "objective"}
+GROUND |= {"randomness"}
 # what answers a question or a mistake before a command is imported
 BEFORE_TORCH = FRONT | {
     "annotations",
@@ -43,6 +44,7 @@ BEFORE_TORCH = FRONT | {
     "lock",
     "manifest",
     "protocols",
+    "settings",
     "terminal",
 }
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptft.errors import CheckpointError, DataError, Diverged, UserError
+from ptft import checkpoint
+from ptft.errors import CheckpointError, DataError, Diverged, MachineError, UserError
 from ptft.locate import locate
 from ptft.records import checkpoints, metrics, read_json
 
@@ -109,6 +110,7 @@ def test_skip_leaves_a_bad_step_out_and_goes_on(fragile):
     assert not all(torch.equal(two[name], three[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_skip_gives_up_after_three_bad_steps_in_a_row(fragile, tmp_path):
     with pytest.raises(Diverged, match="step 6"):
         fragile([1, 2, 4, 5, 6], "trainer.steps=9", "trainer.nonfinite=skip")
@@ -135,7 +137,14 @@ def test_a_rate_that_explodes_ends_with_exit_code_5_and_only_finite_checkpoints(
 
 
 @pytest.mark.parametrize(
-    ("every", "expected"), [("3", [3, 6, 8]), ("0.25", [2, 4, 6, 8]), ("'2 epochs'", [4, 8]), ("null", [8])]
+    ("every", "expected"),
+    [
+        ("3", [3, 6, 8]),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("0.25", [2, 4, 6, 8]), ("'2 epochs'", [4, 8]), ("null", [8]))
+        ),
+    ],
 )
 def test_evaluating_and_saving_come_in_steps_shares_or_epochs_and_at_the_end(every, expected, train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=8", "trainer.train_rows=8", "trainer.keep_last=99"
@@ -166,6 +175,7 @@ def test_the_best_checkpoint_is_the_one_with_the_best_validation_score_and_the_f
     assert read_json(run / "scores.json")["valid"]["loss"] == pytest.approx(measured[best], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_another_score_can_choose_and_one_that_does_not_exist_is_refused_before_the_first_step(train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=4", "trainer.eval_every=1", "optimizer.lr=0.05"
     run = train(tmp_path / "run", *words, "trainer.best=loss")
@@ -212,10 +222,10 @@ class OffBy(Classify):
 def own_score(train, data, tmp_path, monkeypatch):
     """Train with a task of the user's own whose score off_by grows with each evaluation; its `score` is named."""
 
-    def run(name: str):
+    def run(name: str, *more: str):
         (tmp_path / f"task_of_{name}.py").write_text(OWN_SCORE.format(score=name))
         monkeypatch.syspath_prepend(tmp_path)
-        words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=3", "trainer.eval_every=1"
+        words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=3", "trainer.eval_every=1", *more
         task = {"_target_": f"task_of_{name}.OffBy"}
         return train(tmp_path / "run", *words, objective=task, trusted_modules=[f"task_of_{name}"])
 
@@ -258,6 +268,7 @@ def test_language_models_report_loss_perplexity_and_bits(clm_run, mlm_run):
     assert found["bits_per_byte"] >= found["loss"] / math.log(2) * 0.9  # a byte is at most a token
 
 
+@pytest.mark.slow
 def test_smoothing_labels_raises_the_training_loss_of_a_sure_model_and_no_other(train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, "trainer.steps=1", "optimizer.lr=1e-30"
     plain, smooth = (train(tmp_path / str(share), *words, f"objective.label_smoothing={share}") for share in (0.0, 0.4))
@@ -265,6 +276,7 @@ def test_smoothing_labels_raises_the_training_loss_of_a_sure_model_and_no_other(
     assert rows(plain, "train")[0]["loss"] != rows(smooth, "train")[0]["loss"]
 
 
+@pytest.mark.slow
 def test_clipping_bounds_the_length_of_a_step_and_the_log_has_the_norm_before_it(train, data, tmp_path):
     sgd = "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "optimizer.weight_decay=0", "optimizer.lr=1"
     words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, *sgd, "trainer.steps=1"
@@ -291,6 +303,7 @@ def test_each_parameter_can_be_clipped_by_its_own_norm(train, data, tmp_path):
         torch.testing.assert_close(each[name] - start[name], step, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_about_as_full_precision_does(precision, train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, "trainer.steps=4", "optimizer.lr=2e-4"
@@ -402,3 +415,74 @@ def test_text_without_a_character_is_refused_with_exit_code_3(train, tmp_path):
     file.write_text("\n\n")
     with pytest.raises(DataError):
         train(tmp_path / "run", "pretrain", *MODEL, "dataset=text", f"dataset.path={file}")
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk without room for the checkpoints of some steps."""
+
+    def fill(*steps: int):
+        save = checkpoint.save
+
+        def refused(folder, step, *more):
+            if step in steps:
+                raise MachineError(f"{folder}: cannot save: No space left on device; 99 bytes needed, 9 free")
+            return save(folder, step, *more)
+
+        monkeypatch.setattr(checkpoint, "save", refused)
+
+    return fill
+
+
+SAVING = ("trainer.steps=6", "trainer.save_every=2", "trainer.eval_every=null", "trainer.keep_last=9")
+
+
+def test_a_full_disk_ends_a_run_unless_it_is_told_to_warn(full_disk, train, data, tmp_path):
+    full_disk(4)
+    words = *SCRATCH, *data.classes, *EACH_STEP, *SAVING
+    with pytest.raises(MachineError, match="No space left"):
+        train(tmp_path / "stop", *words)
+    assert saved(tmp_path / "stop") == [2]
+    run = train(tmp_path / "warn", *words, "trainer.on_save_error=warn")
+    assert saved(run) == [2, 6]
+    assert steps(run, "train") == [1, 2, 3, 4, 5, 6]
+    assert "step 4 is not saved, training goes on" in (run / "README.md").read_text()
+
+
+def test_a_disk_that_refuses_the_last_checkpoint_ends_the_run_whatever_it_is_told(full_disk, train, data, tmp_path):
+    full_disk(4, 6)
+    with pytest.raises(MachineError, match="No space left") as refused:
+        train(tmp_path / "run", *SCRATCH, *data.classes, *EACH_STEP, *SAVING, "trainer.on_save_error=warn")
+    assert refused.value.exit_code == 6
+    assert saved(tmp_path / "run") == [2]
+
+
+def test_weights_that_could_not_be_saved_are_not_the_best_that_later_ones_must_beat(full_disk, own_score):
+    full_disk(1)
+    run = own_score("off_by", "trainer.on_save_error=warn")
+    assert [row["off_by"] for row in rows(run, "valid")] == [1, 2, 3]
+    assert locate(f"{run}/best").name == "step-0000000002"
+
+
+def test_a_plateau_without_scores_to_watch_is_refused_in_one_line(train, data, tmp_path):
+    words = *SCRATCH, *data.classes, *EACH_STEP, "schedule=plateau", "trainer.eval_every=null"
+    with pytest.raises(UserError, match=r"^schedule.*: patience: no score tells a plateau without .* trainer.eval_every$"):
+        train(tmp_path / "run", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("trainer.ema=0.9", "trainer.ema_half_life=0.1"), "trainer.ema_half_life: says what trainer.ema=0.9 says already"),
+        (("trainer.ema_every=4",), "trainer.ema_every: there is no average to update; give trainer.ema=0.999"),
+        (("trainer.ema_half_life=0",), "trainer.ema_half_life: expected more than 0"),
+        (("trainer.ema_half_life='0 epochs'",), "trainer.ema_half_life: expected more than 0"),
+        (("trainer.ema_half_life=often",), "ema_half_life=often: give steps"),
+        (("trainer.on_save_error=ignore",), "trainer.on_save_error: expected one of stop, warn, found 'ignore'"),
+        (("trainer.health_every=0",), "trainer.health_every: expected at least 1, found 0"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_by_name(words, told, cli, data):
+    answer = cli(*SCRATCH, *data.classes, *words)
+    assert answer.code == 2
+    assert told in answer.err

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ptft import build, resolve
+from ptft import misfits, resolve
 from ptft.choices import config_dir, groups
 from ptft.errors import DataError, UserError
 from ptft.locate import read_yaml
@@ -77,7 +77,7 @@ OBJECTIVES = {aim: resolve.find("objective", node(*aim)) for aim in AIMS}
 def fits(aim: tuple[str, str], dataset: str, model: str) -> bool:
     """Whether three choices go together, by what each says of itself."""
     objective, data, kind = OBJECTIVES[aim], DATASETS[dataset], MODELS[model]
-    reads = objective.needs & build.MODALITIES or build.MODALITIES
+    reads = objective.needs & misfits.MODALITIES or misfits.MODALITIES
     read = data.modality in reads & kind.traits
     return bool(read and not lacking(objective.needs, kind.traits) and learned(objective, data.targets))
 
@@ -227,7 +227,7 @@ def test_whatever_does_not_fit_is_refused_by_name_before_anything_is_read(aim, c
         if fits(aim, dataset, model):
             continue
         with pytest.raises(UserError, match=rf"{OBJECTIVES[aim].__name__}|{DATASETS[dataset].__name__}") as refusal:
-            build.check(composed | parts_of(aim, dataset, model, data, files))
+            misfits.check(composed | parts_of(aim, dataset, model, data, files))
         assert refusal.value.exit_code == 2
 
 
@@ -259,7 +259,7 @@ def test_every_schedule_optimizer_tuning_and_tokenizer_trains(group, name, launc
     assert all(map(math.isfinite, losses))
 
 
-@pytest.mark.parametrize("trait", build.BETTER)
+@pytest.mark.parametrize("trait", misfits.BETTER)
 def test_a_model_that_is_named_in_place_of_another_has_what_that_one_lacks(trait):
-    for name in build.BETTER[trait].split(" or "):
+    for name in misfits.BETTER[trait].split(" or "):
         assert not lacking(frozenset({trait}), resolve.find("model", node("model", name)).traits)

@@ -47,7 +47,8 @@ def test_every_fault_is_reported_at_once(node):
     del faulty["heads"]
     assert sorted(check("model", faulty)) == [
         "model has no setting '_partial_'; choose from: "
-        "activation, bias, dim, dropout, eps, heads, hidden, init_std, layers, local_heads, max_length, norm, positions",
+        "activation, bias, dim, dropout, eps, heads, hidden, init_std, layers, local_heads, logit_cap, max_length, norm, "
+        "positions, qk_norm, zero_init",
         "model has no setting 'dropuot'; did you mean 'dropout'?",
         "model.dim: expected a whole number, found 'wide'",
         "model.dropout: expected a number, found true",

@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from ptft import resume
 from ptft.checkpoint import save
 from ptft.errors import CheckpointError, UserError
+from ptft.training import Progress
 
 CONFIG = """\
 run: runs/a
@@ -63,3 +66,42 @@ def test_other_data_or_another_tokenizer_is_refused_by_hash_unless_allowed():
     with pytest.raises(CheckpointError, match=r"the data changed \(aaaaaaaaaaaa -> cccccccccccc\); resume_allow=\[data\]"):
         resume.check_identity(before, {"data": "c" * 64}, ["tokenizer"])
     resume.check_identity(before, {"data": "c" * 64}, ["data"])
+
+
+def test_a_switch_that_is_newer_than_the_run_may_be_off_and_not_on(checkpoint):
+    assert resume.check_config(checkpoint, f"{CONFIG}model: {{qk_norm: false, logit_cap: null}}\n", []) == []
+    with pytest.raises(UserError, match="model.qk_norm absent -> True"):
+        resume.check_config(checkpoint, f"{CONFIG}model: {{qk_norm: true}}\n", [])
+
+
+def test_a_setting_with_a_default_that_is_newer_than_the_run_is_what_it_was_without_it(checkpoint):
+    assert resume.check_config(checkpoint, CONFIG.replace("workers: 0", "workers: 0, ema_every: 1"), []) == []
+    with pytest.raises(UserError, match="trainer.ema_every 1 -> 4"):
+        resume.check_config(checkpoint, CONFIG.replace("workers: 0", "workers: 0, ema_every: 4"), [])
+
+
+def told(rows, batch_size, accumulate, steps, lanes=False, **progress):
+    settings = SimpleNamespace(rows=rows, batch_size=batch_size, accumulate=accumulate, steps=steps)
+    return settings, resume.fit_steps(settings, Progress(**progress), lanes)
+
+
+def test_a_run_with_the_batches_it_had_keeps_its_steps():
+    settings, said = told(480, 4, 3, 40, step=7, samples=84)
+    assert (settings.steps, said) == (40, "")
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate", "left"), [(8, 3, 17), (6, 1, 66), (4, 1, 99), (500, 1, 1)])
+def test_batches_of_another_size_take_the_steps_that_the_rows_left_need(batch_size, accumulate, left):
+    settings, said = told(480, batch_size, accumulate, 999, step=7, samples=84)
+    assert settings.steps == 7 + left
+    assert f"before row 84 of the training stream: each row still comes once an epoch, {left} steps are left" in said
+
+
+def test_where_steps_are_counted_other_batches_take_the_steps_that_are_left():
+    settings, said = told(None, 8, 3, 40, step=7, samples=84)
+    assert settings.steps == 40
+    assert "33 steps are left" in said
+
+
+def test_batches_that_continue_each_other_lose_their_order_with_their_size_and_that_is_said():
+    assert "may come twice or not at all" in told(480, 8, 1, 60, lanes=True, step=7, samples=84)[1]

@@ -1,8 +1,10 @@
 """Schedules against torch's own, the papers' formulas and what they promise at both ends."""
 
+import inspect
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler
@@ -17,11 +19,13 @@ from ptft.schedules import (
     InverseSqrt,
     Linear,
     OneCycle,
+    Plateau,
     Polynomial,
     SlantedTriangular,
     Step,
     WarmupStableDecay,
 )
+from ptft.training import Progress
 
 STEPS = 200
 FILES = groups([config_dir()])["schedule"].values()
@@ -35,7 +39,20 @@ FALLING = [kind for kind in EVERY_KIND if kind.__module__ == "ptft.schedules.cur
 
 
 def build(kind, warmup=0, **settings):
-    return kind(steps=STEPS, steps_per_epoch=20, warmup=warmup, **{**EVERY_KIND[kind], **settings})
+    facts = {"progress": Progress()} if "progress" in inspect.signature(kind).parameters else {}
+    return kind(steps=STEPS, steps_per_epoch=20, warmup=warmup, **{**EVERY_KIND[kind], **facts, **settings})
+
+
+def watched(every, scores, **settings):
+    """A plateau, and the rates of a base rate of 1 at each step, where each `every` steps a loss is evaluated."""
+    progress = Progress()
+    schedule, rates = build(Plateau, progress=progress, **settings), []
+    for step in range(STEPS):
+        if step and step % every == 0:
+            score = scores[step // every - 1]
+            progress.evaluations.append([step / STEPS, score < min(scores[: step // every - 1], default=math.inf)])
+        rates.append(schedule(step / STEPS))
+    return schedule, rates
 
 
 def factors(schedule):
@@ -135,6 +152,42 @@ def test_no_schedule_jumps(kind):
     assert max(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < 0.04
 
 
+@pytest.mark.parametrize(("patience", "factor", "least"), [(1, 0.5, 0.01), (2, 0.1, 0.0), (3, 0.3, 0.2)])
+def test_a_plateau_cuts_the_rate_when_the_one_of_torch_does(patience, factor, least):
+    losses = np.random.default_rng(0).normal(size=39) - np.linspace(0, 1, 39)
+    _, rates = watched(5, losses.tolist(), patience=patience, factor=factor, min_factor=least)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    # torch cuts after more than its patience
+    more = {"factor": factor, "patience": patience - 1, "min_lr": least, "threshold": 0.0, "eps": 0.0}
+    theirs = lr_scheduler.ReduceLROnPlateau(optimizer, **more)
+    expected = []
+    for step in range(STEPS):
+        if step and step % 5 == 0:
+            theirs.step(losses[step // 5 - 1])
+        expected.append(optimizer.param_groups[0]["lr"])
+    assert len(set(expected)) > 2
+    assert rates == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_is_evaluated_within_the_warm_up_of_a_plateau_cuts_no_rate():
+    _, rates = watched(10, [1.0] * 19, warmup=50, patience=3, factor=0.5)
+    assert rates[49] < rates[50] == 1.0
+    assert [step for step in range(51, STEPS) if rates[step] != rates[step - 1]] == [70, 100, 130, 160, 190]
+
+
+def test_a_plateau_tells_the_rates_of_the_past_from_its_evaluations():
+    schedule, rates = watched(10, [1.0] * 19, patience=4, factor=0.5)
+    assert [schedule(step / STEPS) for step in range(STEPS)] == rates
+
+
+def test_a_schedule_says_its_course_in_words():
+    assert build(Constant).course(0.01) == "0.01 all along"
+    assert build(Linear, warmup=9, final=0.0).course(0.01) == "0.001 at first, 0.01 at step 9, 5.24e-05 at the end"
+    assert build(Cosine, final=0.1).course(0.01) == "0.01 at first, 0.001 at the end"
+    told = "0.01 all along, but times 0.1 after each 3 evaluations in a row without a better score"
+    assert build(Plateau, patience=3, factor=0.1).course(0.01) == told
+
+
 def test_a_warm_up_may_be_the_whole_run():
     assert build(Linear, warmup=1.0)(1.0) == 1.0
 
@@ -150,6 +203,10 @@ def test_the_first_step_of_a_warm_up_already_moves():
         (Constant, {"warmup": 2.5}, "warmup=2.5"),
         (Exponential, {"final": 0.0}, "final=0.0"),
         (Step, {"milestones": [0.5, "late"]}, "milestones=late"),
+        (Plateau, {"factor": 1.0}, "factor=1.0"),
+        (Plateau, {"patience": 0}, "patience=0"),
+        (Plateau, {"min_factor": 2.0}, "min_factor=2.0"),
+        (Plateau, {"progress": None}, "patience: no score tells a plateau"),
         (WarmupStableDecay, {"warmup": 0.9, "decay": 0.2}, "decay=0.2"),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ptft import build, machine
+from ptft import build, machine, misfits
 from ptft.logs import Console
 from ptft.loop import evaluate, fit
 from ptft.objective import Batch
@@ -27,7 +27,7 @@ TIMED_BATCHES = 4
 
 def main(config: dict) -> None:
     """Print what the run would take: parameters, tokens, steps, memory, disk, time. Raises whatever the run would raise."""
-    build.check(config)
+    misfits.check(config)
     if config["run"]:
         check_folder(config["run"], config["saved"], resuming=config["resume"] == "auto", allow=config["resume_allow"])
     machine.keep_memory()
@@ -55,7 +55,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     run.identify(data=stage.dataset.fingerprint, **stage.hashes())
     run.assets = stage.assets()
     training, schedule = build.training(stage, settings)
-    once = _shortened(settings, steps=1, eval_every=1)
+    once = _shortened(settings, steps=1, eval_every=1, health_every=None)
     fit(training, Longest(train), valid and Longest(valid), schedule, run, once)
     training.restore(run.latest())
     step = _seconds_per_step(training, train, schedule, settings)
@@ -68,6 +68,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
         **_tokens(stage),
         "parameters": sum(parameter.numel() for parameter in stage.objective.parameters()),
         "trained": sum(parameter.numel() for parameter in training.parameters),
+        "rate": schedule.course(training.rate),
         "steps": settings.steps,
         "epochs": round(settings.steps / settings.steps_per_epoch, 2),
         "memory": f"{size(machine.peak_memory(stage.device))} at the longest batch",

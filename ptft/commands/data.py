@@ -1,4 +1,4 @@
-"""`ptft data preview dataset=NAME transform=NAME`: a picture of what a model will see of images, without any training."""
+"""`ptft data preview dataset=NAME`: what a model will see, without any training: images as a picture, other data as text."""
 
 from __future__ import annotations
 
@@ -10,29 +10,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ptft import resolve
+from ptft import build, misfits, resolve
 from ptft.canvas import tile, write_png
+from ptft.choices import config_dir
 from ptft.errors import MachineError, UserError, did_you_mean
 from ptft.lettering import legible
 from ptft.logs import Console
 from ptft.nn.drawing import outlined, overlaid
 from ptft.objective import Example
+from ptft.preview import lines
 from ptft.randomness import Draw
+from ptft.settings import settings_of
+from ptft.terminal import Terminal
 
 ACTIONS = ("preview",)
+# what data other than images is shown for, by its targets, unless an objective or a task is given
+FIRST_CHOICE = {"tags": "task/tag", "class": "task/classify", "text": "task/generate", None: "objective/mlm"}
 MARKS = ("mask", "boxes")  # kinds of labels that are drawn over images
 PAPER = 0.94  # around images that do not fill their cell
 IGNORED = 255  # pixels of a mask without a class
 
 
 def main(config: dict[str, Any]) -> None:
-    """Draw images of the training split into `output`, and say what there is. Raises UserError, DataError."""
+    """Show examples of the training split, in `output` too, and say what there is. Raises UserError, DataError."""
     if config["action"] not in ACTIONS:
         raise UserError(f"action={config['action']}: there is no such action{did_you_mean(config['action'], ACTIONS)}")
+    kind = resolve.find("dataset", config["dataset"], config["trusted_modules"])
+    show = draw_images if kind.modality == "image" else show_batch
+    show(config, kind)
+
+
+def draw_images(config: dict[str, Any], kind: type) -> None:
+    """Draw images from all over the split, as they are and as a transform changes them."""
     trusted = config["trusted_modules"]
-    kind = resolve.find("dataset", config["dataset"], trusted)
-    if kind.modality != "image":
-        raise UserError(f"dataset {kind.__name__} holds {kind.modality}, and data preview draws images")
     if config["transform"] is None:
         raise UserError("transform must be given: transform=NAME")
     console = Console(0)
@@ -50,6 +60,55 @@ def main(config: dict[str, Any]) -> None:
     shape = [transform.channels, *transform.size]
     classes = {"classes": labels} if labels else {}
     console.summary({"images": counts, "channels, height, width": shape, **classes, "drawn": written})
+
+
+def show_batch(config: dict[str, Any], kind: type) -> None:
+    """Print the first rows of the batches that a run with this seed learns from."""
+    console, terminal = Console(0), Terminal()
+    stage = build.stage(_trainable(config, kind), report=console.progress)
+    count = min(config["rows"], len(stage.objective.view(stage.dataset.rows("train"))))
+    batch = next(stage.loader("train", count).batches(0))
+    if not isinstance(batch.get("inputs"), dict) or not batch["inputs"].keys() & {"tokens", "values"}:
+        raise UserError(f"objective {type(stage.objective).__name__} learns from no rows of text or of a table; choose another")
+    shown = list(lines(batch, stage.tokenizer, stage.dataset, stage.dataset.facts.get("labels") or []))
+    for line in shown:
+        terminal.line(line)
+    for note in stage.dataset.notes:
+        console.note(note)
+    counts = {split: len(found) for split in ("train", "valid", "test") if (found := stage.dataset.rows(split)) is not None}
+    written = _kept(Path(config["output"]).with_suffix(".txt"), shown)
+    console.summary({"rows": counts, "objective": type(stage.objective).__name__, "written": written})
+
+
+def _trainable(config: dict[str, Any], kind: type) -> dict[str, Any]:
+    """The configuration with what shows most of such data, where no objective or model was chosen."""
+    objective = config["objective"] or _first_choice(kind)
+    needs = resolve.find("objective", objective, config["trusted_modules"]).needs
+    model = config["model"]
+    if model is None:
+        better = [name for trait, name in misfits.BETTER.items() if trait in needs]
+        name = "mlp" if kind.modality == "table" else better[-1].split()[-1] if better else "transformer"
+        model = settings_of(config_dir() / "model" / f"{name}.yaml")
+    parts = {"model": model, "objective": objective, "tokenizer": config["tokenizer"] if kind.modality == "text" else None}
+    parts = {part: node and {name: value for name, value in node.items() if name != "defaults"} for part, node in parts.items()}
+    return {**config, **parts, "ckpt": None, "device": "cpu", "trainer": {}}
+
+
+def _first_choice(kind: type) -> dict[str, Any]:
+    """The settings of the objective for the richest target of a dataset."""
+    for target, name in FIRST_CHOICE.items():
+        if target in kind.targets and (target is not None or kind.modality == "text"):
+            return settings_of(config_dir() / f"{name}.yaml")
+    raise UserError(f"dataset {kind.__name__} is for questions about trained models: there is nothing to learn from it")
+
+
+def _kept(path: Path, shown: list[str]) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in shown), encoding="utf-8")
+    except OSError as error:
+        raise MachineError(f"output={path}: {error.strerror}") from None
+    return path
 
 
 def spread(total: int, count: int, seed: int) -> list[int]:

@@ -1,4 +1,7 @@
-"""`ptft show RUN`: what was run, how it stands, its scores, where its weights come from, what it left on disk."""
+"""`ptft show RUN`: what was run, how it stands, its scores, where its weights come from, what it left on disk.
+
+`ptft show optimizer.lr` and `ptft show model=gpt` tell of a setting and of a choice.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ptft import records
-from ptft.errors import UserError, did_you_mean
-from ptft.locate import POINTERS, locate
+from ptft.choices import as_typed, comments, description, group_of
+from ptft.errors import UserError, nearest
+from ptft.locate import POINTERS
+from ptft.settings import NOT_SETTINGS, REQUIRED, SLOTS, Catalogue, Place, example, settings_of
 from ptft.terminal import Terminal, as_clock, size, sparkline, tell
 
 SPLITS = ("valid", "valid_ema", "test")
@@ -16,17 +21,138 @@ NEXT = {
     "pretrain": "ptft finetune ckpt={} task=classify dataset=labelled_text dataset.path=FILE dataset.label=COLUMN",
     "finetune": "ptft predict ckpt={} input=FILE",
 }
+NEEDS_A_RUN = {"finetune", "evaluate", "predict", "generate", "export"}
 
 
 def main(config: dict[str, Any]) -> None:
-    """Print the record of the run, or of the run a checkpoint belongs to, that `run` names.
+    """Print what `what` names: the record of a run, or of the one a checkpoint belongs to; a setting; a choice.
 
-    Raises UserError where the folder is neither.
+    Raises UserError where it is none of these.
     """
-    text = (config.get("show") or {}).get("run") or config.get("run")
-    if not text:
-        raise UserError("show: no run was named; type `ptft show RUN`, where RUN is a run folder or a checkpoint")
-    folder, checkpoint = find_run(str(text))
+    text = str(config["what"])
+    if is_run(text):
+        return show_run(text)
+    catalogue, terminal = Catalogue(config["folders"]), Terminal()
+    if found := catalogue.commands_with(text) | catalogue.choices_with(text):
+        return show_setting(terminal, text, list(found.values()))
+    group, _, option = text.partition("=")
+    group = group_of(group, catalogue.groups)
+    if option in catalogue.groups.get(group, {}):
+        return show_choice(terminal, catalogue, group, option)
+    if "/" in text or not text.strip() or Path(text).exists():
+        return show_run(text)
+    raise UserError(f"there is no run, setting or choice '{text}'{_nearest(text, catalogue)}")
+
+
+def is_run(text: str) -> bool:
+    """Whether a folder is a run or a checkpoint, or a path is named like one of a run's."""
+    path = Path(text).expanduser()
+    return any((path / name).is_file() for name in ("run.json", "manifest.json")) or (path.name in POINTERS and "/" in text)
+
+
+def _nearest(text: str, catalogue: Catalogue) -> str:
+    """The end of an error line: the setting or choice of that last name, else what is most like it, runs here among them."""
+    group = group_of(text.rstrip(".="), catalogue.groups)
+    if group in catalogue.groups:
+        return f", but a group of choices: ptft list {group}"
+    names = catalogue.names()
+    same = [name for name in names if name.endswith((f".{text}", f"={text}"))]
+    close = same[:4] or list(filter(None, [nearest(text, [*names, *records.runs_near(Path(text))])]))
+    return f"; did you mean {' or '.join(close)}?" if close else "; ptft list has the choices, ptft COMMAND --help the settings"
+
+
+def show_setting(terminal: Terminal, key: str, places: list[Place]) -> None:
+    """Default, type and meaning of a setting, the commands and the choices that have it, and an example."""
+    commands = [place for place in places if "=" not in place.name]
+    choices = [place for place in places if "=" in place.name]
+    first = next((place for place in places if place.meaning), places[0])
+    if isinstance(first.default, dict):
+        raise UserError(f"{key} holds settings of its own: {', '.join(f'{key}.{name}' for name in first.default)}")
+    terminal.line(key, style="bold")
+    terminal.pairs(
+        {
+            "meaning": f"{first.name}: {first.meaning}" if first in commands and choices else first.meaning or "-",
+            "type": "; ".join(dict.fromkeys(place.kind for place in choices or commands if place.kind))
+            or "as its meaning says",
+            "default": "; ".join(f"{value} ({names})" for value, names in _alike(commands)) or "of the choice",
+            "example": _example(key, commands, choices),
+        }
+    )
+    if choices:
+        terminal.line()
+        said = {place.meaning for place in choices} - {""}
+        alike = [
+            (value, group, said)
+            for said in dict.fromkeys(place.meaning for place in choices)
+            for value, group in _alike([place for place in choices if place.meaning == said])
+        ]
+        terminal.table(
+            {"default": value, "in": names} | ({"meaning": text} if len(said) > 1 else {}) for value, names, text in alike
+        )
+
+
+def _alike(places: list[Place]) -> list[tuple[str, str]]:
+    """Each default with the places that have it."""
+    found: dict[str, list[str]] = {}
+    for place in places:
+        found.setdefault(_default(place), []).append(place.name)
+    return [(value, ", ".join(_shortened(names))) for value, names in found.items()]
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """Choices of one group are said together: model=gpt|lstm."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        group, equals, option = name.rpartition("=")
+        found.setdefault(group + equals if option else name, []).append(option)
+    return [f"{group}{'|'.join(options)}" if group else ", ".join(options) for group, options in found.items()]
+
+
+def _default(place: Place) -> str:
+    return "must be given" if place.default == REQUIRED else as_typed(place.default)
+
+
+def _example(key: str, commands: list[Place], choices: list[Place]) -> str:
+    """A line that sets it, with the choice that has it where the command begins with one that has not."""
+    command = next(iter(commands), None)
+    if command is None:  # an option of a group that no command has
+        return "-"
+    begins = not choices or command.choice in [place.name for place in choices]
+    place = next((place for place in choices if not begins or place.name == command.choice), command)
+    value = example(command.default if begins else place.default, place.kind, command.meaning or place.meaning)
+    chosen = [] if begins else [place.name]
+    return " ".join([started(command.name, key), *chosen, f"{key}={value}"])
+
+
+def started(command: str, key: str = "") -> str:
+    """The beginning of a command line that lacks nothing but what it is about."""
+    preview = ["preview"] if command == "data" else []
+    return " ".join(["ptft", command, *preview, *(["ckpt=RUN"] if command in NEEDS_A_RUN and key != "ckpt" else [])])
+
+
+def show_choice(terminal: Terminal, catalogue: Catalogue, group: str, option: str) -> None:
+    """What a choice is, the commands that take it, an example, and its settings."""
+    path = catalogue.groups[group][option]
+    node, said = settings_of(path), comments(path)
+    commands = [name for name, (settings, _) in catalogue.commands.items() if group in catalogue.defaults(settings)]
+    terminal.line(f"{group}={option}", style="bold")
+    example = {"example": f"{started(commands[0])} {group}={option}"} if commands else {}
+    terminal.pairs(
+        {"is": description(path), "class": node.get("_target_", "-"), "commands": ", ".join(commands) or "-", **example}
+    )
+    given = {key: value for key, value in node.items() if key not in NOT_SETTINGS and not isinstance(value, dict)}
+    if given:
+        slot = SLOTS.get(group, group)
+        slot = "" if group in ("experiment", "preset") else f"{slot}."
+        terminal.line()
+        terminal.table({"setting": f"{slot}{key}={as_typed(value)}", "is": said.get(key, "")} for key, value in given.items())
+
+
+def show_run(text: str) -> None:
+    """Print the record of a run. Raises UserError where there is none."""
+    folder, checkpoint = records.find(text)
+    if folder is None:
+        raise UserError(f"{text} is a checkpoint outside its run folder, whose run.json says what was run")
     terminal = Terminal()
     terminal.line(str(folder), style="bold")
     terminal.pairs(overview(folder))
@@ -35,28 +161,6 @@ def main(config: dict[str, Any]) -> None:
     show_checkpoints(terminal, folder, checkpoint)
     terminal.line()
     terminal.line(f"next: {what_next(folder)}")
-
-
-def find_run(text: str) -> tuple[Path, Path | None]:
-    """The run folder, and the checkpoint in it if that is what was named. Raises UserError where there is neither."""
-    path = Path(text).expanduser()
-    if (path / "run.json").is_file():
-        return path, None
-    if not (path / "manifest.json").is_file() and path.name not in POINTERS:
-        raise UserError(f"show: {text} {'is not a run folder' if path.exists() else 'does not exist'}{_near(path)}")
-    checkpoint = locate(text)
-    run = records.run_of(checkpoint)
-    if not run:
-        raise UserError(f"show: {text} is a checkpoint outside its run folder, whose run.json says what was run")
-    return run, checkpoint
-
-
-def _near(path: Path) -> str:
-    """The end of an error line: the runs in the folder that was named, or beside it."""
-    runs = [str(place.parent) for place in (path if path.is_dir() else path.parent).glob("*/run.json")]
-    if not runs:
-        return " and no run lies there; training runs make their folders under runs/"
-    return did_you_mean(str(path), runs)
 
 
 def overview(folder: Path) -> dict[str, Any]:
@@ -90,7 +194,7 @@ def status(folder: Path) -> str:
 def show_scores(terminal: Terminal, folder: Path) -> None:
     """The final scores of each split, else those of the latest evaluation; and the training loss as a line of text."""
     rows = records.metrics(folder)
-    scores = records.read_json(folder / "scores.json") or _latest(rows)
+    scores = records.scores(folder)
     scores = {split: _numbers(scores[split]) for split in SPLITS if isinstance(scores.get(split), dict)}
     names = list(dict.fromkeys(name for values in scores.values() for name in values))
     if names:
@@ -107,11 +211,6 @@ def show_scores(terminal: Terminal, folder: Path) -> None:
 def _numbers(scores: dict[str, Any]) -> dict[str, Any]:
     """What fits a cell of a table: per-class scores are left to scores.json."""
     return {name: value for name, value in scores.items() if not isinstance(value, (dict, list))}
-
-
-def _latest(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    latest = {row["split"]: row for row in rows if row["split"] != "train"}
-    return {split: {name: value for name, value in row.items() if name != "split"} for split, row in latest.items()}
 
 
 def show_lineage(terminal: Terminal, folder: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from types import SimpleNamespace
 
-from ptft import build, machine, outcome
+from ptft import build, machine, misfits, outcome, resume
 from ptft.data.loader import Loader
 from ptft.locate import locate
 from ptft.logs import Console
@@ -22,7 +22,7 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float, bool
 
     Raises every UserError there is: nothing is built before the configuration is checked and the folder is ours.
     """
-    build.check(config)
+    misfits.check(config)
     machine.keep_memory()
     console = console or Console(0)
     source = locate(config["ckpt"]) if config["ckpt"] else None
@@ -53,7 +53,9 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float, bool
         training, schedule = build.training(stage, settings)
         if run.resumed:
             training.restore(run.resumed)
-        facts = outcome.plan(stage, training, settings, run)
+            if said := resume.fit_steps(settings, training.progress, stage.objective.lanes):
+                run.note(said)
+        facts = outcome.plan(stage, training, schedule, settings, run)
         outcome.draw_schedule(run, training, schedule, settings.steps)
         _announce(console, stage, settings, run, facts)
         fit(training, loaders["train"], loaders["valid"], schedule, run, settings)

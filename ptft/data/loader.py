@@ -158,6 +158,11 @@ class Loader:
         rows = np.array(self.assembly.source.longest(self.batch_size))
         return self.assembly.collate(self.assembly.take(rows.tolist()), Draw(0, np.zeros_like(rows), rows))
 
+    def some(self, count: int) -> Batch:
+        """So many rows from all over the split as one batch, always the same ones, as an evaluation draws them."""
+        rows = np.linspace(0, self.samples - 1, min(count, self.samples)).astype(np.int64)
+        return self.assembly.collate(self.assembly.take(rows.tolist()), Draw(0, np.zeros_like(rows), rows))
+
     def batches(self, start: int) -> Iterator[Batch]:
         """The endless stream of training batches from sample number `start` on; a batch may span two epochs."""
         size = self.batch_size  # no `self` in the generator: in a cycle, workers would be waited for when it is freed

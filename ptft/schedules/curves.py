@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ptft.duration import duration
 from ptft.schedules.schedule import Schedule
@@ -125,3 +126,51 @@ class WarmupStableDecay(Schedule):
     def fall(self, share: float) -> float:
         left = (1 - share) * (self.steps - self.warmup)
         return 1 - (1 - self.final) * max(0.0, 1 - left / max(self.decay, 1))
+
+
+class Plateau(Schedule):
+    """The base rate, times `factor` after each `patience` evaluations without a better score, down to `min_factor`.
+
+    Evaluations within the warm-up do not count. progress: what training remembers, its evaluations among it; None where there
+    are none before its end.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        steps_per_epoch: float,
+        warmup: int | float | str,
+        progress: Any,
+        factor: float,
+        patience: int,
+        min_factor: float,
+    ):
+        super().__init__(steps, steps_per_epoch, warmup)
+        if progress is None:
+            raise ValueError("patience: no score tells a plateau without a validation split and trainer.eval_every")
+        if not 0 < factor < 1:
+            raise ValueError(f"factor={factor}: expected a number between 0 and 1, such as 0.1")
+        if patience < 1:
+            raise ValueError(f"patience={patience}: expected at least 1 evaluation")
+        if not 0 <= min_factor <= 1:
+            raise ValueError(f"min_factor={min_factor}: expected a share of the base rate, 0 to 1")
+        self.training, self.factor, self.patience, self.min_factor = progress, factor, patience, min_factor
+
+    def fall(self, share: float) -> float:
+        return 1.0
+
+    def __call__(self, progress: float) -> float:
+        return super().__call__(progress) * max(self.factor ** self.cuts(progress), self.min_factor)
+
+    def cuts(self, progress: float) -> int:
+        """How often the rate was cut by then: told from all evaluations, so that there is no state beside them."""
+        cuts = waited = 0
+        for when, better in self.training.evaluations:
+            if self.warmup <= when * self.steps and when <= progress:
+                waited = 0 if better else waited + 1
+                cuts += waited > 0 and waited % self.patience == 0
+        return cuts
+
+    def course(self, rate: float) -> str:
+        evaluations = "evaluation" if self.patience == 1 else f"{self.patience} evaluations in a row"
+        return f"{super().course(rate)}, but times {self.factor:g} after each {evaluations} without a better score"

@@ -1,7 +1,7 @@
 """Learning-rate schedules: pure functions from progress in [0, 1] to a factor on each group's base rate.
 
 Nothing to checkpoint and nothing to step: step k of n trains with factor(k / n). A schedule is a rise over its warm-up
-and a fall over the rest, which meet at 1.
+and a fall over the rest, which meet at 1. One that follows the scores reads them from what training remembers of itself.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ class Schedule:
         if step < self.warmup:
             return self.rise(step / self.warmup)
         return self.fall((step - self.warmup) / max(self.steps - self.warmup, 1))
+
+    def course(self, rate: float) -> str:
+        """Where a base rate starts, when it is at its height and where it ends, in words."""
+        places = {0: "at first", self.steps - 1: "at the end"}
+        if 0 < self.warmup < self.steps - 1:
+            places = {0: "at first", self.warmup: f"at step {self.warmup:,}", self.steps - 1: "at the end"}
+        rates = {place: f"{rate * self(step / self.steps):.3g}" for step, place in places.items()}
+        if len(set(rates.values())) == 1:
+            return f"{rate:.3g} all along"
+        return ", ".join(f"{found} {place}" for place, found in rates.items())
 
     def rise(self, share: float) -> float:
         """The factor after `share` of the warm-up: a line, above zero at the first step (Goyal et al. 2017, §2.2)."""

@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ptft import build
 from ptft.canvas import tile, write_png
 from ptft.commands.data import preview, spread
 from ptft.data.transforms import Views
 from ptft.randomness import Draw
+from ptft.terminal import printable
 
 QUIET = {"scale": (1.0, 1.0), "ratio": (0.75, 1.33), "flip": 0.0, "jitter": (0, 0, 0, 0), "jitter_prob": 0.0, "strength": 1.0}
 QUIET |= {"gray": 0.0, "blur": [0.0], "blur_sigma": (0.1, 2.0), "blur_above": 32, "solarize": [0.0], "randaugment": None}
@@ -97,7 +99,9 @@ def test_preview_writes_a_png_file_without_training(cli, photographs, tmp_path, 
     ("words", "code", "message"),
     [
         (("peview",), 2, "there is no such action; did you mean 'preview'?"),
-        (("preview", "dataset=shakespeare"), 2, "holds text, and data preview draws images"),
+        (("preview", "dataset=analogies", "dataset.path=x"), 2, "there is nothing to learn from it"),
+        (("preview", "dataset=digits", "objective=mml"), 2, "did you mean 'mlm'?"),
+        (("preview", "dataset=diabetes", "task=tag"), 2, "objective Tag needs a text model, and MLP is image table"),
         (("preview", "~transform"), 2, "transform must be given"),
         (("preview", "rows=0"), 2, "rows: expected at least 1, found 0"),
         (("preview", "transform=simclir"), 2, "did you mean 'simclr'?"),
@@ -109,6 +113,67 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(cli, words, code, message):
     answer = cli("data", *words)
     assert answer.code == code
     assert message in answer.complaint
+
+
+def shown(cli, tmp_path, *words) -> list[str]:
+    """The lines of the examples, which are printed and written alike."""
+    answer = cli("data", "preview", *words, f"output={tmp_path / 'made' / 'a.png'}", "rows=3")
+    assert answer.code == 0, answer.err
+    written = (tmp_path / "made" / "a.txt").read_text().splitlines()
+    assert answer.out.splitlines()[: len(written)] == [line.rstrip() for line in written]
+    return written
+
+
+def test_the_text_shown_is_the_first_batch_of_a_run_with_its_hidden_tokens(cli, compose, data, tmp_path):
+    words = (*data.text, "tokenizer=byte")
+    stage = build.stage(compose("pretrain", *words))
+    batch = next(stage.loader("train", 3).batches(0))
+    hidden = dict(zip(batch["index"].tolist(), batch["targets"].tolist(), strict=True))
+    names = dict(zip(stage.tokenizer.special_ids, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"), strict=True))
+    spell = [names.get(index) or stage.tokenizer.decode([index]) for index in range(stage.tokenizer.vocab_size)]
+    expected = ""
+    for row, tokens in enumerate(batch["inputs"]["tokens"].tolist()):
+        places = [row * len(tokens) + place for place in range(len(tokens))]
+        pairs = [(spell[token], hidden.get(place)) for token, place in zip(tokens, places, strict=True) if token]
+        shown_tokens = [f"[{text.strip('[]')}->{spell[truth]}]" if truth is not None else text for text, truth in pairs]
+        expected += f"row {row + 1}\n  sees   {printable('|'.join(shown_tokens)).replace(chr(10), chr(92) + 'n')}\n"
+    lines = shown(cli, tmp_path, *words)
+    assert "".join(f"{line}\n" for line in lines) == expected
+    assert lines != shown(cli, tmp_path, *words, "seed=1")
+
+
+def test_next_tokens_stand_below_those_that_are_read(cli, data, tmp_path):
+    _, sees, wanted, *_ = shown(cli, tmp_path, *data.text, "objective=clm", "tokenizer=byte")
+    following, wanted = sees.removeprefix("  sees   ").split("|")[1:], wanted.removeprefix("  wanted ").split("|")
+    assert following and wanted[: len(following)] == following and len(wanted) - len(following) in (0, 1)
+
+
+def test_labels_numbers_and_texts_to_write_stand_beside_what_is_read(cli, data, tmp_path):
+    classes = shown(cli, tmp_path, *data.classes, "tokenizer=byte")
+    for label, text in zip(classes[::2], classes[1::2], strict=True):
+        assert label.partition(": ")[2] in text.replace("|", "")
+    numbers = shown(cli, tmp_path, *data.numbers, "task=regress", "tokenizer=byte")
+    for label, text in zip(numbers[::2], numbers[1::2], strict=True):
+        assert float(label.partition(": ")[2]) == len(text.removeprefix("  sees   ").split("|")) - 2 + 0.5
+    completions = shown(cli, tmp_path, *data.pairs, "task=generate", "tokenizer=byte")
+    assert completions[2].startswith("  wanted a| |") and completions[2].endswith("|[EOS]")
+
+
+def test_tags_stand_at_the_words_they_are_of(cli, tmp_path):
+    (tmp_path / "tags.conll").write_text("Ann B-PER\nsings O\n\n" * 20)
+    lines = shown(cli, tmp_path, "dataset=tagged_text", f"dataset.path={tmp_path / 'tags.conll'}", "tokenizer=word")
+    assert "[ann->B-PER]" in lines[1].replace(" ", "") and "[sings->O]" in lines[1].replace(" ", "")
+
+
+def test_features_of_a_table_are_shown_standardised_by_the_names_of_their_columns(cli, tmp_path):
+    rows = [(size, kind) for size in (1.0, 3.0) for kind in ("a", "b")] * 10
+    (tmp_path / "t.csv").write_text(
+        "size,kind,label\n" + "".join(f"{size},{kind},{'big' if size > 2 else 'small'}\n" for size, kind in rows)
+    )
+    words = ("dataset=table", f"dataset.path={tmp_path / 't.csv'}", "dataset.target=label")
+    words += ("dataset.valid_fraction=0", "dataset.test_fraction=0")
+    for label, values in zip(*[iter(shown(cli, tmp_path, *words))] * 2, strict=True):
+        assert f"size {1 if label.endswith('big') else -1}, kind=a " in values and "kind=b " in values
 
 
 def test_a_place_that_cannot_be_written_to_is_named(cli, photographs, tmp_path, monkeypatch):

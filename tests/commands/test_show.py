@@ -5,9 +5,13 @@ import sys
 
 import pytest
 
+from ptft.annotations import expected
+from ptft.choices import config_dir
 from ptft.commands.show import main
 from ptft.errors import UserError
 from ptft.manifest import seal
+from ptft.resolve import _parameters, find
+from ptft.settings import SLOTS, Catalogue, parameters, settings_of
 
 
 def make_run(folder, run_id="1", words=("pretrain",), parent=None, scores=None, steps=(10, 20)):
@@ -40,7 +44,7 @@ def parent_of(folder, run_id):
 
 
 def shown(capsys, run) -> str:
-    main({"show": {"run": str(run)}})
+    main({"what": str(run), "folders": [config_dir()]})
     return capsys.readouterr().out
 
 
@@ -134,17 +138,108 @@ def test_a_run_that_has_only_just_begun_can_be_shown(tmp_path, capsys):
 def test_a_folder_that_is_no_run_is_refused_with_the_nearest_run(tmp_path):
     make_run(tmp_path / "pretrain-monday")
     with pytest.raises(UserError, match=r"pretrain-mondy does not exist; did you mean '.*/pretrain-monday'\?"):
-        main({"run": str(tmp_path / "pretrain-mondy")})
+        main({"what": str(tmp_path / "pretrain-mondy"), "folders": [config_dir()]})
     with pytest.raises(UserError, match=r"is not a run folder; .*pretrain-monday"):
-        main({"run": str(tmp_path)})
+        main({"what": str(tmp_path), "folders": [config_dir()]})
     with pytest.raises(UserError, match="no run lies there"):
-        main({"run": str(tmp_path / "nowhere" / "at all")})
-    with pytest.raises(UserError, match="no run was named"):
-        main({"show": {"run": None}})
+        main({"what": str(tmp_path / "nowhere" / "at all"), "folders": [config_dir()]})
 
 
-def test_show_does_not_import_torch(tmp_path):
+@pytest.mark.parametrize("words", [["show", "a"], ["show", "model.dim"], ["show", "lr"], ["diff", "a", "a"]], ids=" ".join)
+def test_neither_show_nor_diff_imports_torch(words, tmp_path):
     make_run(tmp_path / "a")
-    code = "import sys; from ptft.commands.show import main; main({'run': sys.argv[1]}); print('torch' in sys.modules)"
-    command = [sys.executable, "-c", code, str(tmp_path / "a")]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.endswith("\nFalse\n")
+    (tmp_path / "a" / "config.yaml").write_text("seed: 0\n")
+    code = f"import sys; from ptft.cli import main; main({words}); print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.stdout.endswith("False\n")
+
+
+def about(capsys, word) -> str:
+    main({"what": word, "folders": [config_dir()]})
+    return capsys.readouterr().out
+
+
+def told(capsys, word) -> dict[str, str]:
+    """The named lines of what is said of a setting or a choice."""
+    lines = about(capsys, word).split("\n\n")[0].splitlines()[1:]
+    return {name: text.strip() for name, _, text in (line.partition(" ") for line in lines)}
+
+
+def test_a_setting_tells_its_default_type_meaning_and_an_example(capsys):
+    assert told(capsys, "seed") == {
+        "meaning": "the one seed of data order, masks, fresh weights and dropout",
+        "type": "a whole number",
+        "default": "0 (pretrain, finetune, evaluate, predict, generate, export, data)",
+        "example": "ptft pretrain seed=1",
+    }
+    assert told(capsys, "trainer.epochs")["default"] == "10.0 (pretrain); 3 (finetune)"
+    assert told(capsys, "trainer.epochs")["type"] == "a number or null"
+    assert told(capsys, "ckpt_load.weights")["type"] == "text or null"
+    assert "as in the checkpoint (finetune," in told(capsys, "model.dim")["default"]
+
+
+def test_a_setting_tells_which_choices_have_it_and_their_defaults_where_these_differ(capsys):
+    rows = [line.split() for line in about(capsys, "optimizer.lr").split("\n\n")[1].splitlines()]
+    assert ["0.001", "optimizer=adam|adamw"] in rows and ["0.1", "optimizer=sgd"] in rows
+    assert told(capsys, "objective.temperature")["example"] == "ptft pretrain objective=contrastive objective.temperature=0.25"
+    assert "task=distill" in about(capsys, "objective.temperature")
+
+
+@pytest.mark.parametrize(
+    "key", ["optimizer.lr", "model.dim", "objective.temperature", "trainer.patience", "seed", "task.hidden"]
+)
+def test_the_example_of_a_setting_composes(key, capsys, compose):
+    command, *words = told(capsys, key)["example"].split()[1:]
+    scratch = ("model=transformer",) if command == "finetune" else ()
+    assert compose(command, *(word.replace("ckpt=RUN", "ckpt=null") for word in words), *scratch)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param("model", marks=pytest.mark.slow),
+        "objective",
+        "task",
+        "tuning",
+        "schedule",
+        "tokenizer",
+        "dataset",
+        "transform",
+    ],
+)
+def test_the_types_read_from_source_are_those_of_the_constructors(group):
+    for path in Catalogue([config_dir()]).groups[group].values():
+        node = settings_of(path)
+        for name, kind in parameters(node["_target_"]).items():
+            found = _parameters(find(SLOTS.get(group, group), node)).get(name)
+            first = expected(found.annotation).partition(" or ")[0].removeprefix("one of ") if found else kind
+            assert not kind or kind.startswith(first.partition(" of ")[0].partition(",")[0]), f"{node['_target_']}.{name}"
+
+
+def test_a_choice_tells_what_it_is_who_takes_it_and_its_settings(capsys):
+    for word in ("model=gpt_nano", "models=gpt_nano"):
+        text = about(capsys, word)
+        assert "class     ptft.models.gpt.GPT\n" in text and "example   ptft pretrain model=gpt_nano\n" in text
+        assert "model.max_length=64" in text and "model.heads=4" in text
+    assert told(capsys, "task=tag")["commands"].startswith("finetune")
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("lr", "did you mean optimizer.lr?"),
+        ("gpt", "did you mean model=gpt?"),
+        ("modle.dim", "did you mean model.dim?"),
+        ("model=gptt", "did you mean model=gpt?"),
+        ("models", "but a group of choices: ptft list model"),
+        ("monday", "did you mean monday-1?"),
+        ("ckpt_load", "ckpt_load holds settings of its own: ckpt_load.allow_partial, "),
+        ("qqqqqqqq", "ptft list has the choices, ptft COMMAND --help the settings"),
+    ],
+)
+def test_what_is_neither_run_nor_setting_gets_the_nearest_of_both(word, answer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "monday-1")
+    with pytest.raises(UserError) as refused:
+        main({"what": word, "folders": [config_dir()]})
+    assert answer in str(refused.value) and "\n" not in str(refused.value)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ptft.data.loader import Loader
 from ptft.errors import UserError
-from ptft.loop import evaluate, seed_step
+from ptft.loop import _look_at_health, evaluate, seed_step
 from ptft.objective import heads
 from ptft.randomness import Draw
+from ptft.training import Training
 
 NAMES = ["contrastive", "supcon", "triplet", "moco", "moco_v3", "byol", "simsiam", "barlow", "vicreg", "dino"]
 HEALTH = {"feature_std", "effective_rank", "alignment", "uniformity"}
@@ -178,6 +181,44 @@ def test_a_transform_of_one_view_is_refused(make_joint, make_views):
     keys = {"stop_gradient": True, "hidden": 8, "width": 8, "pooling": "mean", "probe": None, "probe_rows": 10}
     with pytest.raises(ValueError, match="transform=simclr"):
         kind(make_joint("simsiam").model, make_views("eval"), **keys)
+
+
+class Noting:
+    """A run that keeps what it is told."""
+
+    def __init__(self):
+        self.rows, self.notes = [], []
+
+    def log(self, step, split, values):
+        self.rows.append({"step": step, "split": split, **values})
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def pause(self):
+        return nullcontext()
+
+
+def test_a_look_at_the_health_of_collapsed_embeddings_raises_the_alarm_once(make_joint, make_dataset):
+    objective, run = make_joint("contrastive", probe=None), Noting()
+    training = Training(objective, torch.optim.SGD(objective.parameters(), 0.1), SimpleNamespace(train_mode=nn.Module.train))
+    train = Loader(make_dataset().rows("train"), objective.collate, 8, 0)
+
+    def look(step):
+        training.progress.step = step
+        objective.steps.fill_(step)
+        _look_at_health(training, train, run, SimpleNamespace(precision="fp32"))
+        return run.rows[-1]
+
+    before = {key: value.clone() for key, value in objective.state_dict().items()}
+    young = look(0)  # as alike as collapsed ones, and not to blame for it
+    assert young.keys() == HEALTH | {"step", "split", "loss"} and young["split"] == "health"
+    assert look(0) == young  # the same rows, the same views of them, no statistic moved
+    assert [key for key, value in objective.state_dict().items() if not torch.equal(value, before[key])] == []
+    assert objective.training and run.notes == []
+    assert look(100)["feature_std"] < 0.1
+    look(200)
+    assert [text.partition(" (")[0] for text in run.notes] == ["step 100: the embeddings are collapsing"]
 
 
 def test_the_alarm_is_on_health_not_on_loss(make_joint):
