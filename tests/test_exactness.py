@@ -249,6 +249,7 @@ def test_accumulating_small_batches_equals_the_big_one(objective, train, compose
             torch.testing.assert_close(value, whole[name], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_on_a_plateau_goes_on_to_the_bit(train, data, tmp_path):
     plateau = "schedule=plateau", "schedule.patience=2", "schedule.factor=0.5", "schedule.warmup=1", "optimizer.lr=1e-30"
     words = *command("classify", data), *TRAINER, *STEPS[1], *plateau, "trainer.eval_every=1", "trainer.ema_every=3"

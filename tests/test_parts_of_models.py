@@ -30,6 +30,7 @@ def weights(run) -> dict:
     return load_file(locate(f"{run}/last") / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "kind"), [("classify", "classes"), pytest.param("regress", "numbers", marks=pytest.mark.slow)]
 )

@@ -57,6 +57,7 @@ def test_every_combination_runs_in_a_folder_of_its_own(jobs):
     assert [job["run"] for job in jobs] == ["grid/0", "grid/1", "grid/2", "grid/3"]
 
 
+@pytest.mark.slow
 def test_the_table_ranks_means_over_seeds_and_gives_their_spread(jobs):
     assert sweep("optimizer.lr=0.1,0.2 seed=0,1,2 run=grid") == 0
     best, other = table(Path("grid"))
@@ -89,6 +90,7 @@ def test_a_failed_job_does_not_stop_the_others_and_is_listed(jobs, capsys):
     assert json.loads(Path("grid/0/result.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_the_table_lists_failed_jobs_behind_the_others_and_says_why(jobs):
     assert sweep("optimizer.lr=9,8,0.1 run=grid") == 1
     best, *failed = table(Path("grid"))

@@ -43,6 +43,9 @@ class Watched:
             self.turns.facts["data"] += time.perf_counter() - before
             yield batch
 
+    def some(self, count: int) -> dict:
+        return self.loader.some(count)
+
 
 def ptft(turns: Turns, words: list[str]) -> None:
     """`ptft pretrain words...`: the whole command but for evaluations and saves."""

@@ -54,10 +54,11 @@ def objective(compose):
     return lambda run: build.stage(compose("evaluate", f"ckpt={run}", "device=cpu"), prepare=False).objective.eval()
 
 
-QUICK, SLOW = ("texts",), ("vit", "mlm", "clm", "resnet", "table", *RECURRENT, "infill")
+GRAPHS = ("texts", "vit", "mlm", "clm", "resnet", "table", *RECURRENT, "infill")
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize(("kind", "ending"), FILES)
 def test_a_graph_answers_as_the_run_does(kind, ending, name, cli, runs, tmp_path):
     answer = cli("export", f"ckpt={runs(name)}", f"format={kind}", f"output={tmp_path / 'out' / f'graph{ending}'}")
@@ -124,6 +125,7 @@ def test_what_cannot_be_is_refused_in_one_line(words, code, told, cli, mlm_run, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_images_is_none_of_hugging_faces(cli, runs, tmp_path):
     answer = cli("export", f"ckpt={runs('resnet')}", "format=hf", f"output={tmp_path / 'out'}")
     assert answer.code == 2
@@ -227,6 +229,7 @@ def adapted(cli, data, tmp_path):
     return base, run
 
 
+@pytest.mark.slow
 def test_adapters_written_for_peft_make_the_base_model_answer_as_the_run_does(cli, objective, adapted, tmp_path):
     import peft
     import transformers

@@ -52,6 +52,7 @@ def test_the_probe_beside_training_and_the_one_afterwards_say_the_same(joint_run
     assert online == pytest.approx(offline, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_protocols_stand_side_by_side_in_the_scores_and_features_in_a_map(joint_run, probed, tmp_path):
     probed(joint_run, "knn")
     found = probed(joint_run, "linear")

@@ -41,4 +41,5 @@ def test_with_normalised_queries_and_keys_the_scale_of_the_source_does_not_sharp
     torch.testing.assert_close(keys.square().mean(-1), torch.ones(2, 3, 7))
     visible = visibility(keys[:, 0], 3, 0.0, False, None, None)
     found = cross(x, (keys, values), visible)
-    torch.testing.assert_close(cross(100 * x, (cross.remember(100 * source)[0], values), visible), found)
+    larger = cross(100 * x, (cross.remember(100 * source)[0], values), visible)
+    torch.testing.assert_close(larger, found, rtol=1e-4, atol=1e-4)  # the norm's epsilon counts less there

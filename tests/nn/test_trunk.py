@@ -75,7 +75,7 @@ def test_all_families_are_there():
     assert len(PUBLISHED) >= 18
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PUBLISHED])
 def test_weights_have_the_names_and_shapes_of_torchvisions(name):
     assert shapes(make(name, [3, 299, 299], "meta")) == shapes(headless(name))
 

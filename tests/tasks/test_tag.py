@@ -248,6 +248,7 @@ def test_the_score_of_a_run_is_that_of_seqeval_on_its_predictions(cli, run, tagg
     assert scores["f1"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_again_by_the_command(cli, run, tagged):
     found = cli("evaluate", f"ckpt={run}", "split=test", f"run={tagged / 'again'}")
     assert found.code == 0, found.err
