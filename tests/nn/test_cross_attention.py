@@ -1,6 +1,6 @@
-from functools import partial
-
 """What a decoder sees of its source."""
+
+from functools import partial
 
 import pytest
 import torch
