@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema, sweep
 from ptft.arguments import Arguments, implied, parse, quote
-from ptft.choices import config_dir
+from ptft.choices import ABOUT_TRAINING, FOUND, config_dir
 from ptft.compose import prepare
 from ptft.errors import Stopped, UserError, did_you_mean
 from ptft.explain import explain
@@ -34,6 +34,7 @@ from ptft.rehearsal import check_own_files, check_plugins, is_hydras, variants
 # the function of a command is ptft.commands.COMMAND.main; the two training commands are one function
 MODULES = {"pretrain": "train", "finetune": "train"}
 TRAINING = ("pretrain", "finetune")
+HELP = ("-h", "--help")
 ONLY_SHOWN = {"--cfg", "--info", "--hydra-help"}  # with these flags nothing is run
 # the run folder belongs to ptft: Hydra makes no folders, files or log handlers of its own
 QUIET = [
@@ -72,7 +73,11 @@ def report(command: str, error: Exception) -> int:
 
 
 def _run(command: str, words: list[str]) -> int:
-    root, words = _what_to_check(words) if command == "check" else (command, words)
+    root, sought = command, None
+    if command == "find":
+        sought, words = _what_to_find(words)
+    if command in ABOUT_TRAINING:
+        root, words = _what_to_try(command, words)
     arguments = parse(root, words)
     if "--help" in arguments.flags:
         from ptft.help import show
@@ -83,7 +88,7 @@ def _run(command: str, words: list[str]) -> int:
     if "--hydra-help" not in arguments.flags:  # which has no configuration that could take it
         arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
-    job = Job(command, root, arguments, folder)
+    job = Job(command, root, arguments, folder, sought)
     schema.register(*([] if arguments.flags else [root]))  # a configuration of one's own may be another command's
     handover.register(arguments.only("ckpt"), arguments.only("part"))
     settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}"]
@@ -102,14 +107,25 @@ def _run(command: str, words: list[str]) -> int:
     return code or failed
 
 
-def _what_to_check(words: list[str]) -> tuple[str, list[str]]:
-    """`check pretrain key=value` is about pretrain; returns that command and the rest."""
+def _what_to_find(words: list[str]) -> tuple[str | None, list[str]]:
+    """`find lr pretrain key=value` seeks a rate; returns what is sought, None where that is help, and the rest."""
+    if words and words[0] in FOUND:
+        return words[0], words[1:]
+    if words and words[0] in HELP:
+        return None, words
+    found = f"found '{words[0]}'{did_you_mean(words[0], FOUND)}" if words else "found nothing"
+    raise UserError(f"expected what to find, as in ptft find lr pretrain key=value; {found}")
+
+
+def _what_to_try(command: str, words: list[str]) -> tuple[str, list[str]]:
+    """`check pretrain key=value` is about pretrain, as `find` is where none is named; returns the command and the rest."""
     if words and words[0] in TRAINING:
         return words[0], words[1:]
-    if words and words[0] in ("-h", "--help"):
+    if (words and words[0] in HELP) or (command == "find" and (not words or not words[0].isalpha())):
         return "pretrain", words
     found = f"found '{words[0]}'{did_you_mean(words[0], TRAINING)}" if words else "found nothing"
-    raise UserError(f"expected a command to check, as in ptft check pretrain key=value; {found}")
+    example = "check" if command == "check" else "find lr"
+    raise UserError(f"expected a command to try, as in ptft {example} pretrain key=value; {found}")
 
 
 def _sweep_folder(command: str, arguments: Arguments) -> Path:
@@ -204,13 +220,15 @@ def _hydra_raises(words: list[str]) -> Iterator[None]:
 class Job:
     """What Hydra calls with a composed configuration, once, or once per job of a sweep.
 
-    command: the one typed. root: whose configuration it is, another one only for `check`. folder: the sweep's.
+    command: the one typed. root: whose configuration it is, another one only for `check` and `find`. folder: the sweep's.
+    sought: what `find` is to find.
     """
 
     command: str
     root: str
     arguments: Arguments
     folder: Path | None
+    sought: str | None = None
     failure: Exception | None = None
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -244,9 +262,9 @@ class Job:
 
     def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float, bool] | None:
         values = _prepared(config, self.root, folder, "--config-dir" in self.arguments.flags)
-        check = [self.root] if self.command == "check" else []
-        argv = ["ptft", self.command, *check, *overrides]
-        values.update(command=self.root, argv=argv, folders=self.arguments.folders)
+        about = [word for word in (self.sought, self.root) if word] if self.command in ABOUT_TRAINING else []
+        argv = ["ptft", self.command, *about, *overrides]
+        values.update(command=self.root, argv=argv, folders=self.arguments.folders, sought=self.sought)
         return importlib.import_module(f"ptft.commands.{MODULES.get(self.command, self.command)}").main(values)
 
 

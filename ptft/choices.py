@@ -31,11 +31,16 @@ def description(path: Path) -> str:
     return ""
 
 
+FOUND = ("lr", "batch")  # what `ptft find` finds
+ABOUT_TRAINING = ("check", "find")  # commands that take the settings of a training command, which they name
+
+
 def commands() -> dict[str, str]:
     """Every command with its one-line description, the first stage first."""
-    order = ("pretrain", "finetune", "evaluate", "predict", "generate", "export", "data", "check", "show", "diff", "list")
+    order = ["pretrain", "finetune", "evaluate", "predict", "generate", "export", "data"]
+    order += ["check", "find", "show", "diff", "list"]
     found = {path.stem: description(path) for path in sorted(config_dir().glob("*.yaml")) if path.stem != "base"}
-    return {name: found[name] for name in sorted(found, key=lambda name: (order + (name,)).index(name))}
+    return {name: found[name] for name in sorted(found, key=lambda name: [*order, name].index(name))}
 
 
 def groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:

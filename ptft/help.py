@@ -25,6 +25,7 @@ FLAGS = {
 }
 USAGES = {
     "check": "check pretrain|finetune key=value ...",
+    "find": "find lr|batch pretrain|finetune key=value ...",
     "data": "data preview dataset=NAME transform|objective|task=NAME ...",
     "show": "show RUN|SETTING|GROUP=OPTION",
     "diff": "diff RUN1 RUN2",

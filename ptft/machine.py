@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import platform
 import sys
+from pathlib import Path
 
 import torch
 
@@ -73,6 +74,36 @@ def peak_memory(device: torch.device) -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(device: torch.device) -> int:
+    """How many bytes this process may still take: on the device, or of the machine and its control group for a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found, group = [sys.maxsize], Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, KeyError):
+        found.append(1024 * _numbers(Path("/proc/meminfo"))["MemAvailable:"])
+    with contextlib.suppress(OSError, KeyError, ValueError):  # "max" where there is no limit
+        found.append(int((group / "memory.max").read_text()) - _numbers(group / "memory.stat")["anon"])
+    return min(found)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """The first number behind the first word of each line."""
+    lines = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1}
+
+
+def let_go(device: torch.device) -> None:
+    """Give freed memory back to an accelerator."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on an accelerator or a CPU."""
+    allocator = isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "not enough memory" in str(error))
+    return allocator or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def describe(device: torch.device, precision: str) -> str:

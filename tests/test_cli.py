@@ -149,10 +149,16 @@ MISTAKES = [
     ("diff a b", "a does not exist and no run lies there; training runs make their folders under runs/"),
     ("diff a b c", "'c' sets nothing; settings are written key=value, without spaces around the ="),
     ("list modle", "there is no group 'modle'; did you mean 'model'?"),
-    ("check", "expected a command to check, as in ptft check pretrain key=value; found nothing"),
+    ("find", "expected what to find, as in ptft find lr pretrain key=value; found nothing"),
+    ("find rl", "expected what to find, as in ptft find lr pretrain key=value; found 'rl'; choose from: batch, lr"),
+    (
+        "find lr evaluate",
+        "expected a command to try, as in ptft find lr pretrain key=value; found 'evaluate'; choose from: finetune, pretrain",
+    ),
+    ("check", "expected a command to try, as in ptft check pretrain key=value; found nothing"),
     (
         "check pretran",
-        "expected a command to check, as in ptft check pretrain key=value; found 'pretran'; did you mean 'pretrain'?",
+        "expected a command to try, as in ptft check pretrain key=value; found 'pretran'; did you mean 'pretrain'?",
     ),
     ("pretrain --steps=3", "there is no flag '--steps'; settings have no dashes: steps=3"),
     ("pretrain --multi-run", "there is no flag '--multi-run'; did you mean '--multirun'?"),
@@ -603,7 +609,7 @@ def test_overview_and_version(capsys):
 
 
 COMPLETIONS = [
-    ("ptft f", ["finetune"]),
+    ("ptft f", ["finetune", "find"]),
     ("ptft check fi", ["finetune"]),
     ("ptft list opt", ["optimizer"]),
     ("ptft ls opt", ["optimizer"]),

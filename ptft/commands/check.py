@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import repeat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +13,10 @@ from typing import Any
 from ptft import build, machine, misfits
 from ptft.logs import Console
 from ptft.loop import evaluate, fit
-from ptft.objective import Batch
 from ptft.run import Run, check_folder
 from ptft.terminal import as_clock, size
 from ptft.training import Progress, Training
+from ptft.trial import Longest, Silence, seconds, shortened
 
 TIMED_STEPS = 8
 TIMED_BATCHES = 4
@@ -55,13 +52,13 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     run.identify(data=stage.dataset.fingerprint, **stage.hashes())
     run.assets = stage.assets()
     training, schedule = build.training(stage, settings)
-    once = _shortened(settings, steps=1, eval_every=1, health_every=None)
+    once = shortened(settings, steps=1, eval_every=1, health_every=None)
     fit(training, Longest(train), valid and Longest(valid), schedule, run, once)
     training.restore(run.latest())
     step = _seconds_per_step(training, train, schedule, settings)
     batches = math.ceil(valid.samples / trainer["batch_size"]) if valid else 0
     evaluation = _seconds_per_batch(training, valid, settings) * min(batches, settings.eval_batches or batches)
-    saving = _seconds(lambda: run.save(2, *training.capture()))
+    saving = seconds(lambda: run.save(2, *training.capture()))
     checkpoint = sum(path.stat().st_size for path in run.latest().rglob("*"))
     return {
         "data": {name: found for name, found in stage.dataset.describe().items() if found not in ([], {}, None)},
@@ -85,71 +82,24 @@ def _tokens(stage: build.Stage) -> dict[str, Any]:
     return {"tokens": {split: int(rows.lengths().sum()) for split, rows in parts.items() if rows is not None}}
 
 
-@dataclass
-class Longest:
-    """A loader whose only batch is the longest there is: what fits in it fits in all."""
-
-    loader: Any
-
-    @property
-    def rows(self) -> Any:
-        return self.loader.rows
-
-    def batches(self, start: int) -> Iterator[Batch]:
-        return repeat(self.loader.longest())
-
-    def epoch(self) -> Iterator[Batch]:
-        return iter([self.loader.longest()])
-
-
-def _shortened(settings: SimpleNamespace, **changes: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{**vars(settings), **changes})
-
-
-class _Silence:
-    """A run that leaves nothing, for timing."""
-
-    stop = ""
-
-    def log(self, *_: Any) -> None:
-        pass
-
-    save = evaluated = note = bad_batch = log
-
-    def latest(self) -> None:
-        pass
-
-    def pause(self) -> AbstractContextManager:
-        return nullcontext()
-
-    def minutes_since_save(self) -> float:
-        return 0.0
-
-
 def _seconds_per_step(training: Training, train: Any, schedule: Callable, settings: SimpleNamespace) -> float:
     """The time of a usual step, after a first one that warms up."""
-    few = _shortened(settings, eval_every=None, save_every=None, steps=settings.steps)
+    few = shortened(settings, eval_every=None, save_every=None, steps=settings.steps)
     training.progress = Progress()
     taken = []
     for last in (1, 1 + TIMED_STEPS):
         few.steps = last
         before = training.progress.step
-        seconds = _seconds(lambda: fit(training, train, None, schedule, _Silence(), few))
-        taken.append(seconds / (training.progress.step - before))
+        spent = seconds(partial(fit, training, train, None, schedule, Silence(), few))
+        taken.append(spent / (training.progress.step - before))
     return taken[-1]
 
 
 def _seconds_per_batch(training: Training, valid: Any, settings: SimpleNamespace) -> float:
     if not valid:
         return 0.0
-    few = _shortened(settings, eval_batches=TIMED_BATCHES, samples=0)
-    return _seconds(lambda: evaluate(training.objective, valid, few)) / TIMED_BATCHES
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    few = shortened(settings, eval_batches=TIMED_BATCHES, samples=0)
+    return seconds(lambda: evaluate(training.objective, valid, few)) / TIMED_BATCHES
 
 
 def _total(settings: SimpleNamespace, step: float, evaluation: float, saving: float) -> float:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import SimpleNamespace
 
 from ptft import build, machine, misfits, outcome, resume
 from ptft.data.loader import Loader
+from ptft.errors import MachineError
 from ptft.locate import locate
 from ptft.logs import Console
 from ptft.loop import Evaluation, evaluate, fit
 from ptft.manifest import verify
 from ptft.run import Run
 from ptft.training import Training
+from ptft.trial import smaller
 
 
 def main(config: dict, console: Console | None = None) -> tuple[str, float, bool] | None:
@@ -58,10 +61,22 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float, bool
         facts = outcome.plan(stage, training, schedule, settings, run)
         outcome.draw_schedule(run, training, schedule, settings.steps)
         _announce(console, stage, settings, run, facts)
-        fit(training, loaders["train"], loaders["valid"], schedule, run, settings)
+        if _too_large(lambda: fit(training, loaders["train"], loaders["valid"], schedule, run, settings)):
+            raise MachineError(smaller(stage, training, settings, saved=run.latest() is not None))
         final = _final(training, loaders, settings, run)
         facts["run"]["seconds"] = time.monotonic() - started
         return outcome.leave(run, stage, settings, final, facts)
+
+
+def _too_large(work: Callable[[], None]) -> bool:
+    """Whether work ended for want of memory; what it held is free again once this returns."""
+    try:
+        work()
+    except Exception as error:
+        if machine.out_of_memory(error):
+            return True
+        raise
+    return False
 
 
 def _keep_index(stage: build.Stage, run: Run) -> None:
