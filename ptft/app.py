@@ -27,7 +27,7 @@ from ptft import handover, schema, sweep
 from ptft.arguments import Arguments, implied, parse, quote
 from ptft.choices import ABOUT_TRAINING, FOUND, config_dir
 from ptft.compose import prepare
-from ptft.errors import Stopped, UserError, did_you_mean
+from ptft.errors import MachineError, Stopped, UserError, did_you_mean
 from ptft.explain import explain
 from ptft.rehearsal import check_own_files, check_plugins, is_hydras, variants
 
@@ -62,6 +62,10 @@ def run(command: str, words: list[str]) -> int:
 
 def report(command: str, error: Exception) -> int:
     """Say what went wrong, a user's mistake in one line, a bug with its traceback; returns the exit code."""
+    if "torch" in sys.modules and importlib.import_module("ptft.machine").out_of_memory(error):
+        error = MachineError("out of memory: a smaller batch or model, or shorter rows, take less").with_traceback(
+            error.__traceback__
+        )
     if not isinstance(error, UserError) or os.environ.get("PTFT_TRACEBACK") == "1":
         traceback.print_exception(error)
     if isinstance(error, UserError):
@@ -73,9 +77,10 @@ def report(command: str, error: Exception) -> int:
 
 
 def _run(command: str, words: list[str]) -> int:
-    root, sought = command, None
+    root, of_find = command, {}
     if command == "find":
-        sought, words = _what_to_find(words)
+        of_find["sought"], words = _what_to_find(words)
+        of_find["find"], words = _how_to_find(words)
     if command in ABOUT_TRAINING:
         root, words = _what_to_try(command, words)
     arguments = parse(root, words)
@@ -88,7 +93,7 @@ def _run(command: str, words: list[str]) -> int:
     if "--hydra-help" not in arguments.flags:  # which has no configuration that could take it
         arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
-    job = Job(command, root, arguments, folder, sought)
+    job = Job(command, root, arguments, folder, of_find)
     schema.register(*([] if arguments.flags else [root]))  # a configuration of one's own may be another command's
     handover.register(arguments.only("ckpt"), arguments.only("part"))
     settings = [*QUIET, f"hydra.sweep.dir={quote(str(folder or '.'))}"]
@@ -115,6 +120,15 @@ def _what_to_find(words: list[str]) -> tuple[str | None, list[str]]:
         return None, words
     found = f"found '{words[0]}'{did_you_mean(words[0], FOUND)}" if words else "found nothing"
     raise UserError(f"expected what to find, as in ptft find lr pretrain key=value; {found}")
+
+
+def _how_to_find(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The settings of `find` itself, which are composed apart, and the words that are about the training command."""
+    own = [word for word in words if word.lstrip("+~").startswith("find.")]
+    schema.register("find")
+    found: list[DictConfig] = []
+    compose_once(found.append, "find", parse("find", own).overrides)
+    return _prepared(found[0], "find", None, False)["find"], [word for word in words if word not in own]
 
 
 def _what_to_try(command: str, words: list[str]) -> tuple[str, list[str]]:
@@ -221,14 +235,14 @@ class Job:
     """What Hydra calls with a composed configuration, once, or once per job of a sweep.
 
     command: the one typed. root: whose configuration it is, another one only for `check` and `find`. folder: the sweep's.
-    sought: what `find` is to find.
+    of_find: what `find` is to find, and how.
     """
 
     command: str
     root: str
     arguments: Arguments
     folder: Path | None
-    sought: str | None = None
+    of_find: dict[str, Any] = dataclasses.field(default_factory=dict)
     failure: Exception | None = None
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -262,9 +276,9 @@ class Job:
 
     def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float, bool] | None:
         values = _prepared(config, self.root, folder, "--config-dir" in self.arguments.flags)
-        about = [word for word in (self.sought, self.root) if word] if self.command in ABOUT_TRAINING else []
+        about = [*([self.of_find["sought"]] if self.of_find else []), self.root] if self.command in ABOUT_TRAINING else []
         argv = ["ptft", self.command, *about, *overrides]
-        values.update(command=self.root, argv=argv, folders=self.arguments.folders, sought=self.sought)
+        values.update(command=self.root, argv=argv, folders=self.arguments.folders, **self.of_find)
         return importlib.import_module(f"ptft.commands.{MODULES.get(self.command, self.command)}").main(values)
 
 

@@ -44,6 +44,8 @@ def show(command: str, root: str, arguments: Arguments) -> None:
     known = groups(folders)
     _show_groups({group: chosen[group] for group in reversed(chosen) if not group.startswith("hydra/")}, known)
     _show_settings(root, config, chosen, known)
+    if command == "find":
+        _show_settings(command, _composed(command, Arguments()), {}, known)
     print("Flags")
     for name, text in FLAGS.items():
         print(f"  {name:<{WIDTH}} {text}")
@@ -76,7 +78,7 @@ def _show_settings(root: str, config: DictConfig, chosen: dict[str, Any], known:
     """Every setting with its value and what the YAML files say of it; those of a group under the group."""
     values = {name: value for name, value in OmegaConf.to_container(config, resolve=False).items() if name != "hydra"}
     texts = comments(config_dir() / "base.yaml") | comments(config_dir() / f"{root}.yaml")
-    print("\nSettings (name=value)")
+    print(f"\nSettings of {root} (name=value)")
     for name, value in values.items():
         if not isinstance(value, dict):
             _show_setting(name, value, texts.get(name, ""))

@@ -6,6 +6,7 @@ until the last step: evaluate if due -> save if due -> set the rate -> micro-bat
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
     seed_step(settings.seed, "step", progress.step)
     training.set_rates(schedule(fraction), fraction)
     training.tuning.advance(fraction)
-    loss, count = _accumulate(training, forward, islice(batches, settings.accumulate), settings)
+    loss, count, parts = _accumulate(training, forward, islice(batches, settings.accumulate), settings)
     norm = _finish_gradients(training, 1.0 if training.objective.summed else count, settings)
     # a scale that is too large overflows fp16 now and then: the scaler skips the step and lowers it
     overflow = training.scaler and training.scaler.get_scale() >= 1
@@ -87,7 +88,7 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
         progress.bad = 0
         progress.loss, progress.count = progress.loss + loss, progress.count + count
     else:
-        _not_finite(training, train, run, settings, loss, norm)
+        _not_finite(training, train, run, settings, {"loss": loss, "grad_norm": norm}, parts)
     training.optimizer.zero_grad(set_to_none=True)
     progress.step += 1
     progress.samples += settings.batch_size * settings.accumulate
@@ -97,10 +98,10 @@ def _step(training, forward, batches: Iterator[Batch], train, schedule, run, set
         _look_at_health(training, train, run, settings)
 
 
-def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[float, float]:
-    """Backpropagate the loss summed over the micro-batches; returns that sum and its number of targets."""
+def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[float, float, list[dict]]:
+    """Backpropagate the loss summed over the micro-batches; returns that sum, its number of targets, and what it is made of."""
     device = training.device
-    losses, counts = [], []
+    losses, counts, parts = [], [], []
     for batch in training.objective.together(batches):
         batch = move(batch, device)
         with autocast(device, settings.precision):
@@ -109,8 +110,9 @@ def _accumulate(training, forward, batches: Iterator[Batch], settings) -> tuple[
         loss.backward()
         losses.append(output.loss.detach())
         counts.append(torch.as_tensor(output.count, device=device))
+        parts.append(output.means)
         training.progress.tokens += tokens_in(batch)
-    return sum(losses).item(), float(sum(counts).item())
+    return sum(losses).item(), float(sum(counts).item()), parts
 
 
 def _finish_gradients(training, count: float, settings) -> float:
@@ -148,16 +150,25 @@ def _update(training, fraction: float) -> None:
         training.average.update()
 
 
-def _not_finite(training, train, run, settings, loss: float, norm: float) -> None:
-    """Report a step whose loss or gradient is not finite, and do what `trainer.nonfinite` says."""
+def _not_finite(training, train, run, settings, found: dict[str, float], parts: list[dict]) -> None:
+    """Report a step whose loss or gradient is not finite, and do what `trainer.nonfinite` says.
+
+    found: its loss and the norm of its gradient. parts: the sums and counts that its micro-batches had beside the loss.
+    """
     progress = training.progress
     progress.bad += 1
     if training.scaler:
         training.scaler.update()
     rows = train.rows_at(progress.samples, settings.batch_size * settings.accumulate)
-    run.bad_batch(progress.step, rows, {"loss": loss, "grad_norm": norm})
-    what = f"step {progress.step}: loss {loss:.4g}, gradient norm {norm:.4g} (rows in bad_batches.jsonl)"
+    sums: dict[str, list[float]] = {}
+    for means in parts:
+        _add(sums, means)
+    run.bad_batch(progress.step, rows, found | _means(sums))
+    what = f"step {progress.step}: loss {found['loss']:.4g}, gradient norm {found['grad_norm']:.4g} (rows in bad_batches.jsonl)"
     if settings.nonfinite == "stop" or progress.bad >= BAD_STEPS_ALLOWED:
+        if run.latest() is None:  # the weights of before this step: it changed none
+            with contextlib.suppress(Diverged):  # unless they are not finite either
+                _save(training, run, best=False)
         others = "" if settings.nonfinite != "stop" else ", or set trainer.nonfinite=skip or rollback"
         raise Diverged(f"training diverged at {what}; lower optimizer.lr{others}")
     run.note(f"{what}; trainer.nonfinite={settings.nonfinite}")
@@ -249,8 +260,7 @@ def evaluate(
             metric.update(*compared(objective, output))
         if index == 0 and settings.samples:
             samples, pictures = objective.samples(batch, output)[: settings.samples], objective.pictures(batch, output)
-    means = {name: total / count if count else math.nan for name, (total, count) in sums.items()}
-    scores, tables = _scores(objective, means, metrics)
+    scores, tables = _scores(objective, _means(sums), metrics)
     return Evaluation(scores, tables, samples, pictures, objective.warnings(scores))
 
 
@@ -258,8 +268,13 @@ def _add(sums: dict[str, list[float]], means: dict[str, tuple[Tensor, Tensor]]) 
     """Add a batch's sums and counts in float64."""
     for name, (total, count) in means.items():
         entry = sums.setdefault(name, [0.0, 0.0])
-        entry[0] += float(total)
+        entry[0] += float(torch.as_tensor(total).detach())
         entry[1] += float(count)
+
+
+def _means(sums: dict[str, list[float]]) -> dict[str, float]:
+    """Sums by their counts."""
+    return {name: total / count if count else math.nan for name, (total, count) in sums.items()}
 
 
 def _scores(objective: Objective, means: dict[str, float], metrics: dict) -> tuple[dict[str, float], dict[str, Any]]:

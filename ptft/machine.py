@@ -67,13 +67,28 @@ def keep_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory this process has held, in bytes: on the device, or resident for a CPU."""
+    """The most memory this process has held, in bytes, since the start or forget_peak: on the device, or resident for a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError, KeyError):  # getrusage would count what the parent process held
+        return 1024 * _numbers(Path("/proc/self/status"))["VmHWM:"]
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak(device: torch.device) -> None:
+    """Free what is held for later use and measure the peak anew; where a system cannot, the old peak stays."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    if sys.platform != "linux":
+        return
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def free_memory(device: torch.device) -> int:
@@ -90,14 +105,8 @@ def free_memory(device: torch.device) -> int:
 
 def _numbers(path: Path) -> dict[str, int]:
     """The first number behind the first word of each line."""
-    lines = (line.split() for line in path.read_text(encoding="ascii").splitlines())
-    return {words[0]: int(words[1]) for words in lines if len(words) > 1}
-
-
-def let_go(device: torch.device) -> None:
-    """Give freed memory back to an accelerator."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    lines = (line.split() for line in path.read_text(encoding="ascii", errors="replace").splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -181,6 +181,21 @@ def schedule(rates: Mapping[str, Sequence[float]], steps: int, path: str | Path)
     return _save(figure, path)
 
 
+def climb(rates: Sequence[float], losses: Sequence[float], suggested: Mapping[str, float], path: str | Path) -> Path:
+    """Draw the loss against a rate that grew, with the rates that it suggests."""
+    figure = _figure(7, 4)
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=TRAIN, linewidth=1.8)
+    for (name, rate), color in zip(suggested.items(), (VALID, SCORE), strict=True):
+        axes.axvline(rate, color=color, linewidth=1.2, linestyle="--", label=f"{name}: {rate:.1e}")
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss (smoothed)")
+    _plain(axes)
+    axes.legend(frameon=False, labelcolor=INK)
+    return _save(figure, path)
+
+
 def _figure(width: float, height: float) -> Figure:
     """A figure of its own, outside pyplot's global list of them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

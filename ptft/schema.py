@@ -52,7 +52,7 @@ AT_LEAST = {
     "rows": 1,
     "seed": 0,
 }
-ABOVE_ZERO = ("epochs", "clip", "save_minutes", "top_p")
+ABOVE_ZERO = ("epochs", "clip", "save_minutes", "top_p", "lowest", "highest", "seconds")
 
 
 def _range_faults(values: dict[str, Any]) -> list[str]:
@@ -241,6 +241,25 @@ class Data:
 
 
 @dataclass
+class Finding:
+    """How `find` tries rates and batches."""
+
+    steps: int = 100
+    lowest: float = 1e-6
+    highest: float = 1.0
+    to: str | None = None
+    memory: str | None = None
+    seconds: float = 60.0
+
+
+@dataclass
+class Find:
+    """The root of find; the settings of the training command that it names are composed apart."""
+
+    find: Finding = field(default_factory=Finding)
+
+
+@dataclass
 class Show:
     """The root of show."""
 
@@ -270,6 +289,7 @@ ROOTS = {
     "generate": Generate,
     "export": Export,
     "data": Data,
+    "find": Find,
     "show": Show,
     "diff": Diff,
     "list": List,
@@ -321,6 +341,7 @@ def check_root(config: dict[str, Any]) -> None:
     if (config.get("top_p") or 0) > 1:
         faults.append(f"top_p: expected at most 1, found {config['top_p']}")
     faults += _range_faults({name: value for name, value in config.items() if not isinstance(value, dict)})
+    faults += [f"find.{fault}" for fault in _range_faults(config.get("find", {}))]
     try:
         Settings(**config.get("trainer", {}))
     except UserError as error:

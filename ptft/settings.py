@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptft.choices import ABOUT_TRAINING, as_typed, commands, comments, config_dir, groups
+from ptft.choices import as_typed, commands, comments, config_dir, groups
 from ptft.locate import read_yaml
 
 SLOTS = {"task": "objective"}  # groups that fill the slot of another
@@ -40,7 +40,7 @@ class Catalogue:
 
     def __init__(self, folders: Iterable[Path]):
         self.groups = groups(folders)
-        self.commands = {name: _command(name) for name in commands() if name not in ABOUT_TRAINING}
+        self.commands = {name: _command(name) for name in commands() if name != "check"}
 
     def choices_with(self, key: str) -> dict[str, Place]:
         """The choices that have the setting `group.name`, as group=option."""

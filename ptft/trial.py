@@ -71,9 +71,10 @@ def smaller(stage: Any, training: Any, settings: SimpleNamespace, saved: bool) -
     """
     found = f"out of memory at step {training.progress.step:,} with trainer.batch_size={settings.batch_size}"
     batch, limit = settings.batch_size, stage.config["trainer"]["train_rows"]
+    training.tuning.train_mode(training.objective)  # it may have been an evaluation
     for parts in (parts for parts in range(2, batch + 1) if batch % parts == 0):
         training.optimizer.zero_grad(set_to_none=True)
-        machine.let_go(training.device)
+        machine.forget_peak(training.device)
         rows = batch // parts
         if _fits(stage.loader("train", rows, limit=limit), training, settings):
             same = f"trainer.batch_size={rows} trainer.accumulate={settings.accumulate * parts} makes steps of as many rows"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ptft import resolve, schema
-from ptft.choices import ABOUT_TRAINING, commands, config_dir, description, groups
+from ptft.choices import commands, config_dir, description, groups
 from ptft.locate import locate, read_yaml
 
 OPTIONS = groups([config_dir()])
@@ -52,9 +52,14 @@ def test_the_trainers_defaults_in_code_are_those_of_its_yaml_file():
     assert dataclasses.asdict(schema.Settings()) == read_yaml(OPTIONS["trainer"]["default"])
 
 
+def test_finds_defaults_in_code_are_those_of_its_yaml_file():
+    found = read_yaml(config_dir() / "find.yaml")["find"]
+    assert dataclasses.asdict(schema.Finding()) == found
+
+
 @pytest.mark.parametrize("command", commands())
 def test_every_command_has_exactly_the_settings_its_yaml_file_shows(command):
-    if command in ABOUT_TRAINING:  # it takes those of the command it names
+    if command == "check":  # it takes those of the command it names
         return
     shown = read_yaml(config_dir() / f"{command}.yaml")
     shared = read_yaml(config_dir() / "base.yaml") if "base" in shown["defaults"] else {}
@@ -64,7 +69,7 @@ def test_every_command_has_exactly_the_settings_its_yaml_file_shows(command):
     assert (shown.keys() | shared.keys() | slots) - {"defaults"} == fields.keys()
     for name, value in {**shared, **shown}.items():
         default = fields[name].default if name in fields else None
-        if name not in slots and name not in ("ckpt", "ckpt_load", "defaults"):
+        if name not in slots and name not in ("ckpt", "ckpt_load", "find", "defaults"):
             factory = fields[name].default_factory
             assert value == (default if factory is dataclasses.MISSING else factory()), name
 

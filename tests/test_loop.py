@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from ptft import checkpoint
 from ptft.errors import CheckpointError, DataError, Diverged, MachineError, UserError
 from ptft.locate import locate
+from ptft.objectives import bert
 from ptft.records import checkpoints, metrics, read_json
 
 MODEL = ("model=transformer_tiny", "model.dim=16", "model.heads=2", "model.hidden=32", "tokenizer=byte", "device=cpu")
@@ -100,6 +101,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_rows(fragile, tmp
     assert len(set(bad["rows"])) == 4
     assert saved(tmp_path / "run")[-1] == 2
     assert_all_finite(tmp_path / "run")
+
+
+def test_a_run_that_diverges_before_its_first_save_keeps_the_weights_from_before(fragile, tmp_path):
+    with pytest.raises(Diverged, match="step 1"):
+        fragile([1], "trainer.steps=5", "trainer.save_every=null", "trainer.eval_every=null")
+    assert saved(tmp_path / "run") == [1]
+    assert_all_finite(tmp_path / "run")
+
+
+def test_what_a_loss_that_is_not_finite_is_made_of_is_written_down(train, data, tmp_path, monkeypatch):
+    loss = bert.token_loss
+    monkeypatch.setattr(bert, "token_loss", lambda *arguments: loss(*arguments) * math.nan)
+    words = "pretrain", "objective=bert", *MODEL, "model.segments=2", *data.text, "dataset.documents=line"
+    with pytest.raises(Diverged):
+        train(tmp_path / "run", *words, "trainer.steps=2", "trainer.batch_size=4")
+    (bad,) = bad_batches(tmp_path / "run")
+    assert bad["mlm_loss"] == "nan" and 0 < bad["nsp_loss"] < 2
 
 
 def test_skip_leaves_a_bad_step_out_and_goes_on(fragile):

@@ -2,59 +2,106 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ptft import build, machine, misfits
-from ptft.errors import DataError, Diverged, Stopped
+from ptft import build, machine, misfits, pictures, rates
+from ptft.errors import DataError, Diverged, MachineError, Stopped, UserError
 from ptft.logs import Console
 from ptft.loop import fit
 from ptft.terminal import Terminal, size, tell
 from ptft.training import Progress
 from ptft.trial import Longest, Silence, seconds, shortened
 
-LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100
 SMOOTHING = 0.9  # share of the mean loss that stays at each step
 WORSE = 4.0  # times the lowest loss: there is nothing to be found beyond
 SHOWN = 12  # rows of the table of rates
 TIMED_STEPS = 2
-PATIENCE = 60.0  # seconds that trying batches may take
 SLOWER = 2  # doublings that made nothing faster, after which larger batches are of no use
-Row = dict[str, Any]
+SIZE = re.compile(r"(\d+(?:\.\d+)?) *([KMGT]?)B?", re.IGNORECASE)
+UNCHANGED = {"rows": None, "eval_every": None, "save_every": None, "health_every": None, "save_minutes": math.inf}
+Table = list[dict[str, Any]]
 
 
 def main(config: dict) -> None:
-    """Print what was tried and the setting to type. Raises whatever the run would raise."""
+    """Print what was tried, what it says, and the command to go on with. Raises whatever the run would raise."""
+    options = SimpleNamespace(**config["find"])
+    _check(options)
     misfits.check(config)
     machine.keep_memory()
     console = Console(0)
     stage = build.stage(config, report=console.progress)
-    rows, found = FINDERS[config["sought"]](stage)
+    table, found, setting = FINDERS[config["sought"]](stage, options)
     terminal = Terminal()
-    terminal.table(rows)
+    terminal.table(table)
     terminal.line()
     terminal.pairs(found)
+    terminal.line()
+    terminal.line(_command(config["argv"], setting))
     for note in stage.dataset.notes:
         console.note(note)
 
 
-def rates(stage: build.Stage) -> tuple[list[Row], Row]:
+def _check(options: SimpleNamespace) -> None:
+    """Refuse before anything is built what cannot be done in the end. Raises UserError."""
+    if options.lowest >= options.highest:
+        raise UserError(f"find.lowest: expected less than find.highest={options.highest:g}, found {options.lowest:g}")
+    if options.to and Path(options.to).suffix.lower() != ".png":
+        raise UserError(f"find.to: expected the name of a PNG file, such as rates.png, found '{options.to}'")
+    if options.to and not Path(options.to).absolute().parent.is_dir():
+        raise UserError(f"find.to: there is no folder {Path(options.to).parent}")
+    options.memory = options.memory and in_bytes(options.memory)
+
+
+def in_bytes(text: str) -> int:
+    """How much memory 8G or 512M is, in the units that are shown. Raises UserError."""
+    given = SIZE.fullmatch(str(text).strip())
+    if not given or not float(given[1]):
+        raise UserError(f"find.memory: expected a size such as 8G or 512M, found '{text}'")
+    return round(float(given[1]) * 1000 ** " KMGT".index(given[2].upper() or " "))
+
+
+def _command(argv: list[str], setting: str) -> str:
+    """The training command that was asked about, with the setting that was found."""
+    name = setting.partition("=")[0]
+    kept = [word for word in argv[3:] if word.partition("=")[0] != name]
+    return shlex.join(["ptft", *kept, setting])
+
+
+def rate(stage: build.Stage, options: SimpleNamespace) -> tuple[Table, dict, str]:
     """The smoothed loss while the rate grows, and the rates it suggests (Smith 2017, 1506.01186, 3.3)."""
     build.fit_batch(stage)
     trainer = stage.config["trainer"]
     train = stage.loader("train", trainer["batch_size"], limit=trainer["train_rows"])
     settings = build.settings(stage.config, train.samples, stage.precision, stage.objective.score)
     training, _ = build.training(stage, settings)
-    few = shortened(settings, steps=STEPS, rows=None, nonfinite="stop", eval_every=None, save_every=None, health_every=None)
-    few.log_every, climb, base = 1, Climb(), training.rate
-    with contextlib.suppress(Diverged, Stopped):  # as it should, sooner or later
-        fit(training, train, None, lambda share: rate_at(share) / base, climb, few)
-    return told(climb.losses)
+    few = shortened(settings, steps=options.steps, nonfinite="stop", log_every=1, **UNCHANGED)
+    climb, base = Climb(), training.rate
+    try:
+        fit(training, train, None, lambda share: rate_at(share, options) / base, climb, few)
+    except (Diverged, Stopped):  # as it should, sooner or later
+        if not climb.losses:
+            raise
+    tried = [rate_at(step / options.steps, options) for step in range(len(climb.losses))]
+    suggested = suggestions(tried, climb.losses)
+    if options.to:
+        pictures.climb(tried, climb.losses, suggested, options.to)
+    every = max(1, len(tried) // SHOWN)
+    table = [{"rate": f"{rate:.1e}", "loss": tell(loss)} for rate, loss in [*zip(tried, climb.losses, strict=True)][::every]]
+    # an optimizer whose rate is that of a batch of 256 is told such a one
+    scaled = stage.config["optimizer"].get("base_lr") is not None
+    name, growth = ("optimizer.base_lr" if scaled else "optimizer.lr"), rates.growth(stage.config)
+    found = {said: f"{name}={rate / growth:.1e}" for said, rate in suggested.items()}
+    return table, found, min(found.values(), key=lambda setting: float(setting.partition("=")[2]))
 
 
 class Climb(Silence):
@@ -67,92 +114,107 @@ class Climb(Silence):
     def log(self, step: int, split: str, values: Mapping[str, float]) -> None:
         self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * values["loss"]
         self.losses.append(self._mean / (1 - SMOOTHING**step))
-        if self.losses[-1] > WORSE * min(self.losses) or not math.isfinite(self._mean):
+        lowest = min(self.losses)
+        if self.losses[-1] > lowest + (WORSE - 1) * abs(lowest):  # some losses are below zero
             self.stop = "a loss that only grows"
 
 
-def rate_at(share: float) -> float:
+def rate_at(share: float, options: SimpleNamespace) -> float:
     """The rate after a share of the climb."""
-    return LOWEST * (HIGHEST / LOWEST) ** share
+    return options.lowest * (options.highest / options.lowest) ** share
 
 
-def told(losses: list[float]) -> tuple[list[Row], Row]:
-    """A table of rates and smoothed losses, and the two usual suggestions. Raises DataError where nothing was learned."""
-    tried = [rate_at(step / STEPS) for step in range(len(losses))]
+def suggestions(tried: list[float], losses: list[float]) -> dict[str, float]:
+    """The rate where the loss fell most at a step, and a tenth of that where it was lowest. Raises DataError."""
     lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
     if lowest < 2:
-        raise DataError("the loss fell at no rate: nothing can be learned here, or the weights have learned it already")
+        raise DataError("the loss fell at no rate: find.lowest is too high, or the weights have learned all this already")
     falls = [after - before for before, after in pairwise(losses[: lowest + 1])]
     steepest = tried[1 + min(range(len(falls)), key=falls.__getitem__)]
-    every = max(1, len(losses) // SHOWN)
-    rows = [{"rate": tell(rate), "loss": tell(loss)} for rate, loss in [*zip(tried, losses, strict=True)][::every]]
-    cautious = tried[lowest] / 10
-    return rows, {
-        "steepest fall": f"optimizer.lr={steepest:.1e}",
-        "a tenth of the lowest loss": f"optimizer.lr={cautious:.1e}",
-    }
+    return {"steepest fall": steepest, "a tenth of the lowest loss's": tried[lowest] / 10}
 
 
-def batches(stage: build.Stage) -> tuple[list[Row], Row]:
+@dataclass
+class Size:
+    """What a batch of so many rows took: memory at its most, seconds and tokens of a step."""
+
+    rows: int
+    memory: int
+    seconds: float
+    tokens: float
+
+    @property
+    def speed(self) -> float:
+        return self.rows / self.seconds
+
+    def row(self) -> dict[str, Any]:
+        """A line of the table."""
+        tokens = {"tokens a second": tell(round(self.tokens / self.seconds))} if self.tokens else {}
+        return {"rows": self.rows, "memory": size(self.memory), "rows a second": f"{self.speed:,.3g}", **tokens}
+
+
+def batch(stage: build.Stage, options: SimpleNamespace) -> tuple[Table, dict, str]:
     """Memory and speed of steps on the longest batch of 1, 2, 4, ... rows, as long as they fit and make it faster."""
     trainer, began = stage.config["trainer"], time.monotonic()
-    trainer["batch_size"] = 1
+    trainer.update(batch_size=1, accumulate=1)
     train = stage.loader("train", 1, limit=trainer["train_rows"])
     settings = build.settings(stage.config, train.samples, stage.precision, stage.objective.score)
     training, schedule = build.training(stage, settings)
-    free, before = machine.free_memory(stage.device), machine.peak_memory(stage.device)
-    tried: list[tuple[int, int, float]] = []  # rows, the most memory by then, rows a second
+    machine.forget_peak(stage.device)
+    room = options.memory or machine.peak_memory(stage.device) + machine.free_memory(stage.device)
+    tried: list[Size] = []
     why = ""
     for rows in sizes(train.samples):
         try:
-            speed = _speed(stage, training, schedule, settings, rows)
+            found = _measured(stage, training, schedule, settings, rows)
         except Exception as error:
-            if not machine.out_of_memory(error):
-                raise
-            why = f"{rows} rows do not fit"
+            if machine.out_of_memory(error):
+                why = f"{rows} rows do not fit"
+                break
+            if rows == 1 and train.samples > 1:  # too few to compare or to normalise; what else is wrong is so with two
+                continue
+            raise
+        if found.memory > room:
+            why = f"{rows} rows take {size(found.memory)}"
             break
-        tried.append((rows, machine.peak_memory(stage.device), speed))
-        why = _enough(tried, before + free, began)
-        if why:
+        tried.append(found)
+        if why := _enough(tried, room, time.monotonic() - began, options.seconds):
             break
     if not tried:
-        raise DataError(f"{why or 'the training split has no row'}: a smaller model or shorter texts take less memory")
-    return _table(tried, why or "all training rows fit")
+        raise MachineError(f"{why}, of {size(room)} there are: a smaller model or shorter rows take less")
+    fastest = f"trainer.batch_size={max(tried, key=lambda found: found.speed).rows}"
+    largest = f"trainer.batch_size={tried[-1].rows} ({why or 'all training rows'})"
+    return [found.row() for found in tried], {"fits": largest, "fastest": fastest}, fastest
 
 
 def sizes(most: int) -> Iterator[int]:
-    """2, 4, 8, ... up to `most`: batch norm wants more than one row."""
-    return (2**power for power in range(1, max(most.bit_length(), 1)) if 2**power <= most)
+    """1, 2, 4, ... up to `most`."""
+    return (2**power for power in range(most.bit_length()))
 
 
-def _speed(stage: build.Stage, training: Any, schedule: Any, settings: SimpleNamespace, rows: int) -> float:
-    """Rows a second, after a step that warms up."""
+def _measured(stage: build.Stage, training: Any, schedule: Any, settings: SimpleNamespace, rows: int) -> Size:
+    """Steps on a batch of so many rows, after one that warms up."""
+    machine.forget_peak(stage.device)  # else what a larger batch left, or one that did not fit, would count as this one's
     longest = Longest(stage.loader("train", rows, limit=stage.config["trainer"]["train_rows"]))
-    few = shortened(settings, batch_size=rows, rows=None, eval_every=None, save_every=None, health_every=None)
+    few = shortened(settings, batch_size=rows, **UNCHANGED)
     training.progress = Progress()
-    spent = 0.0
+    spent, before = 0.0, 0
     for last in (1, 1 + TIMED_STEPS):
-        few.steps = last
-        spent = seconds(lambda: fit(training, longest, None, schedule, Silence(), few))
-    return TIMED_STEPS * rows / spent
+        few.steps, before = last, training.progress.tokens
+        spent = seconds(partial(fit, training, longest, None, schedule, Silence(), few))
+    tokens = training.progress.tokens - before
+    return Size(rows, machine.peak_memory(stage.device), spent / TIMED_STEPS, tokens / TIMED_STEPS)
 
 
-def _enough(tried: list[tuple[int, int, float]], room: int, began: float) -> str:
+def _enough(tried: list[Size], room: int, spent: float, patience: float) -> str:
     """Why no larger batch is tried; empty where one is. What a batch takes beyond the one before, the next takes twice."""
-    memory = [peak for _, peak, _ in tried]
+    memory, rows = [found.memory for found in tried], tried[-1].rows
     if len(memory) > 1 and memory[-1] + 2 * (memory[-1] - memory[-2]) > room:
-        return f"{2 * tried[-1][0]} rows would not fit"
-    fastest = max(range(len(tried)), key=lambda index: tried[index][2])
+        return f"{2 * rows} would take about {size(memory[-1] + 2 * (memory[-1] - memory[-2]))} of {size(room)}"
+    fastest = max(range(len(tried)), key=lambda index: tried[index].speed)
     if len(tried) - 1 - fastest >= SLOWER:
         return "larger ones are no faster"
-    return "that took long enough" if time.monotonic() - began > PATIENCE else ""
+    return f"find.seconds={patience:g} were over" if spent > patience else ""
 
 
-def _table(tried: list[tuple[int, int, float]], why: str) -> tuple[list[Row], Row]:
-    rows = [{"rows": rows, "memory": size(memory), "rows a second": tell(speed)} for rows, memory, speed in tried]
-    fastest = max(tried, key=lambda row: row[2])[0]
-    largest = f"trainer.batch_size={tried[-1][0]} ({why})"
-    return rows, {"largest that was tried": largest, "fastest": f"trainer.batch_size={fastest}"}
-
-
-FINDERS = {"lr": rates, "batch": batches}
+FINDERS = {"lr": rate, "batch": batch}

@@ -176,10 +176,10 @@ class BERT(MaskedToken):
         # counted by hidden tokens, so that dividing by their number leaves the mean over pairs as well
         share = batch.get("share", len(targets) / len(labels))
         output = Output(masked + self.weight * share * paired, targets.new_tensor(len(targets)))
+        pairs = labels.new_tensor(len(labels))
+        output.means |= {"mlm_loss": (masked, output.count), "nsp_loss": (paired, pairs)}
         if not self.training:
             self.compare(output, logits, targets)
-            pairs = labels.new_tensor(len(labels))
-            output.means |= {"mlm_loss": (masked, output.count), "nsp_loss": (paired, pairs)}
             output.means["nsp_accuracy"] = (judged.argmax(-1) == labels).sum(), pairs
         return output
 

@@ -74,12 +74,12 @@ class Codebook(Reconstruction):
         if self.update == "loss":
             loss = loss + squared_error(chosen, features.detach())
         output = Output(loss.sum(), values.new_tensor(len(values)))
+        output.means = {"reconstruction": (rebuilt.sum(), output.count), "commitment": (commitment.sum(), output.count)}
         if self.training:
             self._watch_after(indices)
             return output
         output.prediction, output.target = indices, reconstruction.float()
         used = perplexity(torch.bincount(indices.flatten(), minlength=len(self.counts)))
-        output.means = {"reconstruction": (rebuilt.sum(), output.count), "commitment": (commitment.sum(), output.count)}
         output.means["batch_perplexity"] = used * output.count, output.count
         output.means |= pixel_means(self.transform, output.target, values)
         return output

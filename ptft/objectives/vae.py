@@ -65,9 +65,9 @@ class VariationalAutoencoder(Reconstruction):
         divergence = kl_divergence(mean, log_variance).sum()
         count = values.new_tensor(len(values))
         output = Output(rebuilt + self.beta * divergence, count)
+        output.means = {"reconstruction": (rebuilt, count), "kl": (divergence, count)}
         if not self.training:
             output.prediction, output.target = torch.stack([mean, log_variance], dim=1), reconstruction
-            output.means = {"reconstruction": (rebuilt, count), "kl": (divergence, count)}
             output.means |= pixel_means(self.transform, reconstruction, values)
         return output
 
