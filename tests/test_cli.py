@@ -155,6 +155,11 @@ MISTAKES = [
         "find lr evaluate",
         "expected a command to try, as in ptft find lr pretrain key=value; found 'evaluate'; choose from: finetune, pretrain",
     ),
+    ("find lr find.step=3", "find has no setting 'step'; did you mean 'steps'?"),
+    ("find lr find.lowest=0", "find.lowest: expected more than 0, found 0.0"),
+    ("find lr find.lowest=2", "find.lowest: expected less than find.highest=1, found 2"),
+    ("find lr find.to=rates.jpg", "find.to: expected the name of a PNG file, such as rates.png, found 'rates.jpg'"),
+    ("find batch find.memory=lots", "find.memory: expected a size such as 8G or 512M, found 'lots'"),
     ("check", "expected a command to try, as in ptft check pretrain key=value; found nothing"),
     (
         "check pretran",
@@ -611,6 +616,9 @@ def test_overview_and_version(capsys):
 COMPLETIONS = [
     ("ptft f", ["finetune", "find"]),
     ("ptft check fi", ["finetune"]),
+    ("ptft find l", ["lr"]),
+    ("ptft find lr pretrain find.s", ["find.steps=", "find.seconds="]),
+    ("ptft find lr finetune ckpt=some", ["ckpt=some_run/"]),
     ("ptft list opt", ["optimizer"]),
     ("ptft ls opt", ["optimizer"]),
     ("ptft show optimizer.lr", ["optimizer.lr"]),

@@ -126,8 +126,9 @@ def _example(key: str, commands: list[Place], choices: list[Place]) -> str:
 
 def started(command: str, key: str = "") -> str:
     """The beginning of a command line that lacks nothing but what it is about."""
-    preview = ["preview"] if command == "data" else []
-    return " ".join(["ptft", command, *preview, *(["ckpt=RUN"] if command in NEEDS_A_RUN and key != "ckpt" else [])])
+    sought = "batch" if key in ("find.memory", "find.seconds") else "lr"
+    first = {"data": ["preview"], "find": [sought]}.get(command, [])
+    return " ".join(["ptft", command, *first, *(["ckpt=RUN"] if command in NEEDS_A_RUN and key != "ckpt" else [])])
 
 
 def show_choice(terminal: Terminal, catalogue: Catalogue, group: str, option: str) -> None:
