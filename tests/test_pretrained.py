@@ -191,7 +191,7 @@ def test_published_weights_are_fine_tuned_by_name(publish, cli, tmp_path):
     words = ("dataset=digits", "transform.size=32", "preset=smoke", "trainer.steps=2", "dataset.per_class=4", "device=cpu")
     answer = cli("finetune", "ckpt=torchvision:resnet18", "task=classify", *words, "tuning=frozen", f"run={run}")
     assert answer.code == 0, answer.err
-    assert "weights  from torchvision:resnet18" in answer.out and "(100.0% of" in answer.out
+    assert "from torchvision:resnet18" in answer.out and "(100.0% of" in answer.out
     tuned, published = read(locate(str(run)), "model"), read(pretrained.checkpoint("resnet18"), "model")
     assert all(torch.equal(tuned[name], value) for name, value in published.items())
 
