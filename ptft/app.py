@@ -92,6 +92,8 @@ def _run(command: str, words: list[str]) -> int:
     check_own_files(arguments)
     if "--hydra-help" not in arguments.flags:  # which has no configuration that could take it
         arguments.overrides += implied(root, arguments)
+    if command == "find" and arguments.multirun:
+        raise UserError("find is about one run: leave out -m")
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
     job = Job(command, root, arguments, folder, of_find)
     schema.register(*([] if arguments.flags else [root]))  # a configuration of one's own may be another command's

@@ -13,6 +13,8 @@ import torch
 from ptft.errors import UserError
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# what torch, the C++ library and oneDNN say on a CPU
+NO_MEMORY = ("can't allocate memory", "not enough memory", "std::bad_alloc", "could not create a primitive")
 # glibc's mallopt parameters: keep freed memory instead of giving pages back after every step
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 
@@ -111,8 +113,8 @@ def _numbers(path: Path) -> dict[str, int]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on an accelerator or a CPU."""
-    allocator = isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "not enough memory" in str(error))
-    return allocator or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    return said or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def describe(device: torch.device, precision: str) -> str:

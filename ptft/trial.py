@@ -90,7 +90,8 @@ def _fits(loader: Any, training: Any, settings: SimpleNamespace) -> bool:
             loss = training.objective(move(loader.longest(), training.device)).loss
         loss.backward()
     except Exception as error:
-        if machine.out_of_memory(error):
+        # a batch may also be too small, for a batch norm say: what is to be told is that memory ran out
+        if machine.out_of_memory(error) or isinstance(error, ValueError):
             return False
         raise
     return True

@@ -155,6 +155,7 @@ MISTAKES = [
         "find lr evaluate",
         "expected a command to try, as in ptft find lr pretrain key=value; found 'evaluate'; choose from: finetune, pretrain",
     ),
+    ("find lr -m seed=0,1", "find is about one run: leave out -m"),
     ("find lr find.step=3", "find has no setting 'step'; did you mean 'steps'?"),
     ("find lr find.lowest=0", "find.lowest: expected more than 0, found 0.0"),
     ("find lr find.lowest=2", "find.lowest: expected less than find.highest=1, found 2"),

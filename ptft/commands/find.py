@@ -86,6 +86,8 @@ def rate(stage: build.Stage, options: SimpleNamespace) -> tuple[Table, dict, str
     training, _ = build.training(stage, settings)
     few = shortened(settings, steps=options.steps, nonfinite="stop", log_every=1, **UNCHANGED)
     climb, base = Climb(), training.rate
+    if not base:
+        raise UserError("optimizer.lr=0: expected a rate above 0, from which each group of weights has its share")
     try:
         fit(training, train, None, lambda share: rate_at(share, options) / base, climb, few)
     except (Diverged, Stopped):  # as it should, sooner or later

@@ -47,6 +47,11 @@ def test_the_climb_ends_where_the_loss_is_four_times_the_lowest():
     assert climb.stop
 
 
+def test_no_rate_is_found_from_none(cli, data):
+    answer = cli("find", "lr", *SMALL, *data.text, "optimizer.lr=0")
+    assert (answer.code, "optimizer.lr=0: expected a rate above 0" in answer.complaint) == (2, True)
+
+
 def test_the_climb_goes_on_below_zero():
     climb = find.Climb()
     for step, loss in enumerate([-0.5, -0.6, -0.5, -0.4], 1):
@@ -169,7 +174,7 @@ def test_want_of_memory_in_other_commands_is_one_line_too(cli, data, monkeypatch
 
 
 def test_other_errors_are_no_want_of_memory():
-    assert machine.out_of_memory(MemoryError())
+    assert machine.out_of_memory(MemoryError()) and machine.out_of_memory(RuntimeError("std::bad_alloc"))
     assert not machine.out_of_memory(RuntimeError("shapes do not match"))
     assert not machine.out_of_memory(ValueError("not enough memory"))
 
