@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ptft.choices import config_dir, groups
+from ptft.choices import HEAD_SHAPE, config_dir, groups
 from ptft.elsewhere import split
 from ptft.errors import UserError, nearest
 from ptft.locate import locate, read_yaml, saved_config
@@ -37,7 +37,6 @@ POSITIONAL = {"show": ("what",), "diff": ("first", "second"), "list": ("group",)
 # settings that hold free text or a path: a comma in them is a comma
 COLUMN = re.compile(r"dataset\.(text|text_pair|label|source)$")
 FREE_TEXT = re.compile(rf"(prompt|ckpt|run|what|first|second|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
-SHAPE = ("pooling", "hidden")  # of a head: what its weights were trained behind
 ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
@@ -193,7 +192,7 @@ def implied(command: str, arguments: Arguments) -> list[str]:
         found = [] if any(_brings("tokenizer", group, arguments) for group in ("dataset", "task")) else _tokenizer(arguments)
     if command == "finetune" and not own and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
         found += _rate(ckpt, arguments)
-    if command == "finetune" and not own and not chosen & {"part", "experiment", *(f"objective.{name}" for name in SHAPE)}:
+    if command == "finetune" and not own and not chosen & {"part", "experiment", *(f"objective.{name}" for name in HEAD_SHAPE)}:
         found += _head(arguments)
     if "trainer.epochs" in chosen and "trainer.min_steps" not in chosen:
         found.append("trainer.min_steps=1")
@@ -227,7 +226,8 @@ def _head(arguments: Arguments) -> list[str]:
         node, saved = read_yaml(file), saved_config(locate(ckpt)).get("objective") or {}
     except UserError:  # who needs the checkpoint says so
         return []
-    known = [name for name in SHAPE if name in node and name in saved] if node.get("_target_") == saved.get("_target_") else []
+    alike = node.get("_target_") == saved.get("_target_")
+    known = [name for name in HEAD_SHAPE if alike and name in node and name in saved]
     return [f"objective.{name}={saved[name] or 'null'}" for name in known if saved[name] != node[name]]
 
 

@@ -21,6 +21,7 @@ import torch
 from ptft import machine, resolve
 from ptft.averaging import Average
 from ptft.checkpoint import read_asset
+from ptft.choices import HEAD_SHAPE
 from ptft.data.loader import Loader
 from ptft.data.rows import First
 from ptft.data.tokenizer import Tokenizer
@@ -37,7 +38,6 @@ from ptft.rates import growth, optimizer_node
 from ptft.state import Report
 from ptft.training import Progress, Training
 
-OF_SHAPE = ("pooling", "hidden")  # settings that say what a head's weights are of
 # what a checkpoint's heads were made for; other facts are about its model's inputs
 OF_HEADS = {"num_classes", "labels", "target_mean", "target_std"}
 
@@ -225,7 +225,7 @@ def _same_objective(config: dict, source: Path) -> bool:
 
 def _other_shape(config: dict, source: Path) -> list[str]:
     """The settings by which the head is none that the checkpoint's weights are of, in words."""
-    pairs = {name: [node.get(name) for node in (saved_config(source)["objective"], config["objective"])] for name in OF_SHAPE}
+    pairs = {name: [node.get(name) for node in (saved_config(source)["objective"], config["objective"])] for name in HEAD_SHAPE}
     told = {name: [value or "null" for value in pair] for name, pair in pairs.items() if pair[0] != pair[1]}
     return [f"{name} is {there} in the checkpoint and {here} here" for name, (there, here) in told.items()]
 

@@ -31,6 +31,7 @@ def description(path: Path) -> str:
     return ""
 
 
+HEAD_SHAPE = ("pooling", "hidden")  # settings of an objective that say what its head's weights are of
 FOUND = ("lr", "batch")  # what `ptft find` finds
 ABOUT_TRAINING = ("check", "find")  # commands that take the settings of a training command, which they name
 

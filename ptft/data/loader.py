@@ -156,11 +156,15 @@ class Loader:
     def longest(self) -> Batch:
         """The rows with most tokens as one batch: what fits with them fits with all."""
         rows = np.array(self.assembly.source.longest(self.batch_size))
-        return self.assembly.collate(self.assembly.take(rows.tolist()), Draw(0, np.zeros_like(rows), rows))
+        return self._evaluated(rows)
 
     def some(self, count: int) -> Batch:
         """So many rows from all over the split as one batch, always the same ones, as an evaluation draws them."""
         rows = np.linspace(0, self.samples - 1, min(count, self.samples)).astype(np.int64)
+        return self._evaluated(rows)
+
+    def _evaluated(self, rows: np.ndarray) -> Batch:
+        """These rows as one batch, as an evaluation draws them."""
         return self.assembly.collate(self.assembly.take(rows.tolist()), Draw(0, np.zeros_like(rows), rows))
 
     def batches(self, start: int) -> Iterator[Batch]:
