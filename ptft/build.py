@@ -143,7 +143,7 @@ def stage(config: dict, own: Path | None = None, prepare: bool = True, report: C
     if source and dataset:
         dataset.notes += [f"the head starts fresh: {', '.join(shape)}"] if shape else []
         dataset.notes += read_manifest(source)["identity"].get("notes", [])
-    precision = machine.pick_precision(config.get("trainer", {}).get("precision", "auto"), device)
+    precision = machine.pick_precision(config.get("trainer", config).get("precision", "fp32"), device)
     return Stage(config, dataset, tokenizer, transform, objective.to(device), device, precision, source, landed)
 
 

@@ -16,16 +16,17 @@ from ptft.errors import UserError
 from ptft.protocols import PROTOCOLS
 
 REQUIRED = "???"  # how OmegaConf writes a value that must be given
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # settings with few possible values, null among them where a default is null
 CHOICES = {
     "split": ("train", "valid", "test"),
     "protocol": tuple(PROTOCOLS),
     "weights": ("trained", "initial"),
     "ckpt_load.weights": ("model", "ema", "teacher"),
+    "precision": PRECISIONS,
     "pooling": ("mean", "max", "last", "cls", "concat"),
     "format": ("safetensors", "hf", "peft", "torch_export", "onnx", "int8", "vectors"),
 }
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NONFINITE = ("stop", "skip", "rollback")
 ON_SAVE_ERROR = ("stop", "warn")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -185,6 +186,7 @@ class Evaluate(Shared):
     run: str | None = None
     split: str = "test"
     batch_size: int = 32
+    precision: str = "fp32"
     protocol: str | None = None
     weights: str = "trained"
     pooling: str | None = None
@@ -197,6 +199,7 @@ class Predict(Shared):
     input: str = REQUIRED
     output: str = "-"
     batch_size: int = 32
+    precision: str = "fp32"
 
 
 @dataclass
@@ -207,6 +210,7 @@ class Generate(Shared):
     input: str | None = None
     output: str = "-"
     batch_size: int = 32
+    precision: str = "fp32"
     max_tokens: int | None = None
     temperature: float | None = None
     top_k: int | None = None

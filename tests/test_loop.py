@@ -185,6 +185,7 @@ def test_the_best_checkpoint_is_the_one_with_the_best_validation_score_and_the_f
     wrong = tmp_path / "wrong.csv"  # what is learnt of the training rows is wrong here
     wrong.write_text("text,label\n" + "the big cat sat on the rug,old\nthe old cat sat on the rug,big\n" * 4)
     words = *SCRATCH, *data.classes, f"dataset.valid_path={wrong}", *EACH_STEP, "trainer.steps=30", "trainer.eval_every=5"
+    words += ("trainer.precision=fp32",)  # as the final scores are computed
     run = train(tmp_path / "run", *words, "trainer.best=loss", "optimizer.lr=0.02", "schedule=constant")
     measured = {row["step"]: row["loss"] for row in rows(run, "valid")}
     best = min(measured, key=measured.get)
@@ -206,7 +207,7 @@ def test_another_score_can_choose_and_one_that_does_not_exist_is_refused_before_
 
 def test_of_weights_with_the_same_score_those_with_the_lower_loss_are_the_best(train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=4", "trainer.eval_every=1", "schedule=constant"
-    run = train(tmp_path / "run", *words, "optimizer.lr=1e-6")
+    run = train(tmp_path / "run", *words, "optimizer.lr=1e-6", "trainer.precision=fp32")  # bf16 sees no such small steps
     measured = rows(run, "valid")
     assert len({row["accuracy"] for row in measured}) == 1
     lowest = min(measured, key=lambda row: row["loss"])

@@ -108,7 +108,8 @@ def _measured(stage: build.Stage, splits: tuple[str, ...]) -> tuple[dict[str, fl
     rows = found[0] if len(found) == 1 else [example for part in found for example in part]
     if config["protocol"] == "choice":
         return _chosen(stage, rows), {}
-    scores = stage.objective.measure(rows)
+    with autocast(stage.device, stage.precision):
+        scores = stage.objective.measure(rows)
     if config["run"] and hasattr(stage.objective, "map"):
         folder = _folder(Path(config["run"]) / "pictures")
         write_png(folder / f"map-{config['split']}-{config['weights']}.png", stage.objective.map(rows, MAPPED))

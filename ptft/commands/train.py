@@ -102,16 +102,20 @@ def _announce(console: Console, stage: build.Stage, settings: SimpleNamespace, r
 
 
 def _final(training: Training, loaders: dict, settings: SimpleNamespace, run: Run) -> dict[str, Evaluation]:
-    """Score the chosen weights: all of valid, and test, which is looked at here and nowhere else."""
+    """Score the chosen weights: all of valid, and test, which is looked at here and nowhere else.
+
+    In fp32, as `ptft evaluate` does: scores belong to the weights, not to the number format they were trained in.
+    """
     chosen = locate(str(run.folder))
     last = training.progress.step
     if chosen != run.latest():
         verify(chosen)
         training.restore(chosen)
+    exact = SimpleNamespace(**{**vars(settings), "precision": "fp32"})
     found = {}
     for split in ("valid", "test"):
         if loaders[split]:
             with run.pause():
-                found[split] = evaluate(training.objective, loaders[split], settings, limit=False)
+                found[split] = evaluate(training.objective, loaders[split], exact, limit=False)
     training.progress.step = last
     return found

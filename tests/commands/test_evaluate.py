@@ -27,6 +27,18 @@ def test_a_runs_own_scores_come_out_again(cli, run, tmp_path):
     assert found == read_json(run / "scores.json")
 
 
+def test_scores_are_in_fp32_whatever_the_run_was_trained_in_unless_something_else_is_asked_for(cli, mlm_run, data, tmp_path):
+    trained = "finetune", f"ckpt={mlm_run}", f"run={tmp_path / 'run'}", *data.classes, "preset=smoke", "trainer.precision=bf16"
+    assert cli(*trained).code == 0
+    own = read_json(tmp_path / "run" / "scores.json")["test"]
+    losses = [
+        scores(cli, tmp_path / "out", tmp_path / "run", f"batch_size={size}", *more)["test"]["loss"]
+        for size, more in ((1, ()), (7, ()), (7, ("precision=bf16",)))
+    ]
+    assert losses[:2] == pytest.approx([own["loss"]] * 2, rel=1e-5)
+    assert losses[2] != pytest.approx(own["loss"], rel=1e-5)
+
+
 @pytest.mark.parametrize("parent", ["mlm_run", "clm_run"])
 def test_the_loss_depends_neither_on_the_batch_size_nor_on_the_seed(parent, cli, request, tmp_path):
     parent = request.getfixturevalue(parent)
