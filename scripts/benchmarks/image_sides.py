@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.turns import Turns
+from ptft.machine import autocast
 
 
 class Pictures(Dataset):
@@ -79,13 +80,15 @@ class Pool(nn.Module):
 
 
 def steps(turns: Turns, network: nn.Module, pictures: Pictures, settings: Any, loss: Callable[[Any], Tensor]) -> None:
-    """A bare loop over batches, ticking before each."""
+    """A bare loop over batches in ptft's precision, ticking before each."""
     loader = DataLoader(pictures, batch_size=settings.batch_size, shuffle=True, drop_last=True)
     optimizer = torch.optim.SGD(network.train().parameters(), lr=0.05, momentum=0.9)
     batches = endless(loader)
     while True:
         turns.tick()
-        found = loss(next(batches))
+        batch = next(batches)
+        with autocast(torch.device("cpu"), settings.precision):
+            found = loss(batch)
         turns.losses.append(found.detach())
         found.backward()
         optimizer.step()

@@ -68,7 +68,7 @@ def loop(turns: Turns, words: list[str]) -> None:
         def bare(steps: int) -> dict[str, float]:
             began = time.perf_counter()
             for _ in range(steps):
-                bare_step(training.objective, training.optimizer, next(batches))
+                bare_step(training.objective, training.optimizer, next(batches), settings.precision)
             return {"bare": time.perf_counter() - began}
 
         turns.between = bare
@@ -230,8 +230,9 @@ def gemm(turns: Turns, words: list[str]) -> None:
         torch.mm(one, other, out=out)
 
 
-def bare_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: dict) -> None:
-    output = objective(batch)
+def bare_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: dict, precision: str) -> None:
+    with machine.autocast(torch.device("cpu"), precision):
+        output = objective(batch)
     (output.loss / output.count).backward()
     nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
     optimizer.step()
