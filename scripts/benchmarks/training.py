@@ -69,7 +69,9 @@ def against_transformers(options: Namespace, folder: Path, words: str) -> None:
 
 
 def against(options: Namespace, folder: Path, words: str, peers: dict[str, list[str]]) -> None:
-    turns = interleave({"ptft": ["ptft", *settings(options, folder, words)], **peers}, budget(options, 60), folder)
+    sides = {"ptft": words, "ptft, trainer.compile=true": f"{words} trainer.compile=true"}
+    sides = {name: ["ptft", *settings(options, folder, words)] for name, words in sides.items()}
+    turns = interleave(sides | peers, budget(options, 60), folder)
     tokens, rows = turns["ptft"][0]["tokens"], []
     for name, told in turns.items():
         rate = statistics.median(turn["steps"] * tokens / turn["seconds"] for turn in told)
