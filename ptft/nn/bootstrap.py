@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ptft.nn.joint import JointEmbedding
-from ptft.nn.teacher import Buffers, Teacher, rising
+from ptft.nn.teacher import Buffers, Teacher, momenta, rising
 from ptft.objective import Batch
 
 
@@ -23,7 +23,7 @@ class Bootstrap(JointEmbedding):
     ) -> None:
         """Take the heads, and a teacher of all but the predictor; its momentum rises over the run along half a cosine."""
         self.projection, self.predictor = projection, predictor
-        self.momentum, self.momentum_end = momentum, momentum_end
+        self.momentum, self.momentum_end = momenta(momentum, momentum_end)
         self.teacher = Teacher(self.encoder, buffers)
 
     def distance(self, predicted: Tensor, targets: Tensor) -> Tensor:

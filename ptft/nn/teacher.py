@@ -20,6 +20,14 @@ def rising(start: float, end: float, progress: float) -> float:
     return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
+def momenta(start: float, end: float) -> tuple[float, float]:
+    """Both; ValueError for shares that a teacher cannot keep of itself."""
+    for name, value in (("momentum", start), ("momentum_end", end)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}={value}: expected a share from 0 to 1, such as 0.99")
+    return start, end
+
+
 class Teacher(nn.Module):
     """The exponential moving average of a network's parameters; equal to it until the first update.
 

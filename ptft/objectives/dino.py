@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptft.nn.joint import JointEmbedding, Pooling
 from ptft.nn.probe import Protocol
 from ptft.nn.projection import Encoder, Prototypes, mlp
-from ptft.nn.teacher import Buffers, Teacher, rising
+from ptft.nn.teacher import Buffers, Teacher, momenta, rising
 from ptft.objective import Batch
 
 GLOBAL = 2  # the first views, which the teacher sees
@@ -59,7 +59,7 @@ class DINO(JointEmbedding):
         self.temperature, self.centre_momentum = temperature, centre_momentum
         self.teacher_temperatures = teacher_temperature, teacher_temperature_end
         self.temperature_warmup, self.freeze_prototypes = temperature_warmup, freeze_prototypes
-        self.momentum, self.momentum_end = momentum, momentum_end
+        self.momentum, self.momentum_end = momenta(momentum, momentum_end)
         self.projection = mlp([model.dim, hidden, hidden, width], batch_norm, activation=nn.GELU)
         for part in self.projection:
             if isinstance(part, nn.Linear):

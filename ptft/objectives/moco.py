@@ -13,7 +13,7 @@ from ptft.nn.contrast import info_nce_against
 from ptft.nn.joint import JointEmbedding, Pooling
 from ptft.nn.probe import Protocol
 from ptft.nn.projection import mlp
-from ptft.nn.teacher import Buffers, Teacher, rising
+from ptft.nn.teacher import Buffers, Teacher, momenta, rising
 from ptft.objective import Batch
 
 
@@ -47,7 +47,8 @@ class MoCo(JointEmbedding):
         dataset: Any = None,
     ):
         super().__init__(model, transform, dataset, pooling, probe, probe_rows)
-        self.temperature, self.momentum, self.momentum_end = temperature, momentum, momentum_end
+        self.temperature = temperature
+        self.momentum, self.momentum_end = momenta(momentum, momentum_end)
         self.projection = mlp([model.dim, hidden, width], norm=batch_norm, last_norm=batch_norm)
         self.teacher = Teacher(self.encoder, teacher_buffers)
         self.register_buffer("queue", F.normalize(torch.randn(queue, width), dim=-1))

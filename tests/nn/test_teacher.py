@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ptft.errors import UserError
-from ptft.nn.teacher import Teacher, rising
+from ptft.nn.teacher import Teacher, momenta, rising
 
 
 def network(seed=0):
@@ -34,6 +34,13 @@ def test_the_momentum_rises_along_half_a_cosine(start, end):
     assert rising(start, end, 1.0) == pytest.approx(end)
     third = end - (end - start) * (math.cos(math.pi / 3) + 1) / 2
     assert rising(start, end, 1 / 3) == pytest.approx(third)
+
+
+@pytest.mark.parametrize(("start", "end", "named"), [(2.0, 1.0, "momentum=2.0"), (0.99, -0.1, "momentum_end=-0.1")])
+def test_a_momentum_is_a_share(start, end, named):
+    with pytest.raises(ValueError, match=f"{named}: expected a share from 0 to 1"):
+        momenta(start, end)
+    assert momenta(0.0, 1.0) == (0.0, 1.0)
 
 
 def test_a_teacher_starts_as_its_network_and_has_no_gradient():
