@@ -46,16 +46,19 @@ class ValuesAnswer(nn.Module):
 
 
 class RandomTexts:
-    """Texts of random tokens and lengths for `model`."""
+    """Texts of random tokens and lengths for `model`; padding, and nothing else, is `pad_id`."""
 
-    def __init__(self, model: nn.Module, vocab_size: int):
+    def __init__(self, model: nn.Module, vocab_size: int, pad_id: int = 0):
         self.vocab_size, self.longest, self.segments = vocab_size, model.max_length, getattr(model, "segments", 0)
+        self.pad_id = pad_id
         self.generator = torch.Generator().manual_seed(0)
 
     def draw(self, batch: int, length: int) -> Inputs:
         lengths = self._integers(length, batch, 1) + 1
         lengths[0] = length
-        found = {"tokens": self._integers(self.vocab_size, batch, length), "mask": torch.arange(length) < lengths}
+        tokens, mask = self._integers(self.vocab_size - 1, batch, length), torch.arange(length) < lengths
+        tokens += tokens >= self.pad_id
+        found = {"tokens": tokens.masked_fill(~mask, self.pad_id), "mask": mask}
         return found | ({"segments": self._integers(self.segments, batch, length)} if self.segments > 1 else {})
 
     def _integers(self, high: int, *shape: int) -> Tensor:

@@ -75,6 +75,7 @@ def test_random_texts_are_of_all_that_a_model_reads(make_transformer):
     assert short["tokens"].shape == short["mask"].shape == short["segments"].shape == (5, 7)
     assert long["mask"].all() and not short["mask"].all() and short["mask"].any(1).all()
     assert short["segments"].unique().tolist() == [0, 1]
+    assert torch.equal(short["tokens"] == 0, ~short["mask"])
 
 
 def test_what_is_said_of_padding_does_not_count():

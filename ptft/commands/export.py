@@ -110,7 +110,7 @@ def _beside(place: Path) -> Iterator[Path]:
 def _random(stage: build.Stage) -> RandomTexts | RandomValues:
     """Inputs like those the model reads."""
     if stage.tokenizer:
-        return RandomTexts(stage.model, stage.tokenizer.vocab_size)
+        return RandomTexts(stage.model, stage.tokenizer.vocab_size, stage.tokenizer.pad_id)
     if stage.transform:
         return RandomValues([stage.transform.channels, *stage.transform.size])
     return RandomValues(json.loads(read_asset(stage.source, "data.json"))["facts"]["input_shape"])

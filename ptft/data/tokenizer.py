@@ -105,6 +105,11 @@ class Tokenizer:
         """Whether a text cut before a blank that follows a letter encodes to the ids of the whole."""
         return self.kind not in ("phrase", "other")
 
+    @cached_property
+    def ends_texts(self) -> bool:
+        """Whether its file says that a text ends in [EOS]: other programs then put one behind it."""
+        return self.backend.encode("").ids[-1:] == [self.eos_id]
+
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without special tokens: int32 arrays [length]."""
         if self.kind in ("byte", "character"):

@@ -32,9 +32,9 @@ class Family:
     those whose default is another. embeddings: modules with a weight; norms: with weight and bias. layer: their name of
     layer {}; layers: modules in it, several where they are joined to one of ours. tied: the token embedding once more,
     before the output. head, head_bias: of objective mlm; gelu_head: it has a GELU whatever the model has. labelled: the
-    layers of a head for whole texts, labelled_hidden: the activation of its dense one. transposed: matrices of layers are
-    [in, out]. by_head: queries, keys and values lie together for each head. after_padding: positions
-    count from pad_token_id + 1.
+    layers of a head for whole texts, labelled_hidden: the activation of its dense one; without a dense one it is a matrix
+    without a bias, on the last token. transposed: matrices of layers are [in, out]. by_head: queries, keys and values lie
+    together for each head. after_padding: positions count from pad_token_id + 1.
     """
 
     model: str
@@ -52,7 +52,7 @@ class Family:
     head_bias: str = ""
     gelu_head: bool = False
     labelled: Mapping[str, str] = field(default_factory=dict)
-    labelled_hidden: str = "tanh"
+    labelled_hidden: str | None = "tanh"
     transposed: bool = False
     by_head: bool = False
     after_padding: bool = False
@@ -76,7 +76,8 @@ class Family:
     def labelled_names(self, per_token: bool) -> dict[str, str]:
         """Every tensor of the head of a task with labels and theirs. per_token: of task tag, not of one for whole texts."""
         layers = {"linear": "classifier"} if per_token else {f"head.{ours}": theirs for ours, theirs in self.labelled.items()}
-        return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in layers.items() for kind in KINDS}
+        kinds = KINDS if per_token or self.labelled_hidden else KINDS[:1]
+        return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in layers.items() for kind in kinds}
 
     def joined(self, ours: str, theirs: list[Tensor], heads: int) -> Tensor:
         """One tensor of ours from those of theirs."""
@@ -209,6 +210,8 @@ GPT2 = Family(
         "feed_forward.outer": ("mlp.c_proj",),
     },
     tied="lm_head.weight",
+    labelled={"linear": "score"},
+    labelled_hidden=None,
     transposed=True,
 )
 ROTARY = {"positions": "rotary", "bias": True, "norm": "pre", "qk_norm": False}
@@ -263,6 +266,8 @@ GPT_NEOX = Family(
         "feed_forward.outer": ("mlp.dense_4h_to_h",),
     },
     tied="embed_out.weight",
+    labelled={"linear": "score"},
+    labelled_hidden=None,
     by_head=True,
 )
 # by model_type in config.json

@@ -17,6 +17,7 @@ from torch import Tensor
 from ptft import resolve
 from ptft.choices import config_dir
 from ptft.data import hub, published
+from ptft.data.tokenizer import Tokenizer
 from ptft.errors import CheckpointError, UserError, did_you_mean
 from ptft.huggingface.families import ACTIVATIONS, FAMILIES, MUST, TEXTS, TOKENS, Family, bias_of
 from ptft.imported import Imported, keep
@@ -103,7 +104,7 @@ def read(folder: Path, source: str) -> Imported:
     try:
         model = _model(family, config, node, state, names, tokenizer.vocab_size)
         pretrained = _causal if family.model == "gpt" else _masked
-        head = _labelled(family, config, state) or pretrained(family, node, state, model["embedding.token.weight"])
+        head = _labelled(family, config, state, tokenizer) or pretrained(family, node, state, model["embedding.token.weight"])
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise CheckpointError(f"{source}: the weights have odd shapes ({str(error).splitlines()[0]})") from error
     _prove(source, node, model, tokenizer.vocab_size)
@@ -231,7 +232,7 @@ def _prove(source: str, node: Config, model: State, vocab_size: int) -> None:
         raise CheckpointError(f"{source}: {name} is {there} in the weights and {here} by config.json")
 
 
-def _labelled(family: Family, config: Config, state: State) -> Head | None:
+def _labelled(family: Family, config: Config, state: State, tokenizer: Tokenizer) -> Head | None:
     """A task with labels and its head, where the file has one that is like ours."""
     architecture = str((config.get("architectures") or [""])[0])
     per_token = architecture.endswith(TOKENS)
@@ -239,18 +240,26 @@ def _labelled(family: Family, config: Config, state: State) -> Head | None:
     if not (per_token or architecture.endswith(TEXTS)) or not names or not set(names.values()) <= state.keys():
         return None
     weights = {ours: state[theirs] for ours, theirs in names.items()}
-    (outputs,) = weights["linear.bias" if per_token else "head.linear.bias"].shape
+    outputs, _ = weights["linear.weight" if per_token else "head.linear.weight"].shape
     labels = _labels(config, outputs)
     task = "tag" if per_token else PROBLEMS.get(config.get("problem_type")) or ("classify" if outputs > 1 else "regress")
     if len(set(labels)) < outputs or (task == "regress" and outputs > 1):
         return None
     node, facts = _option("task", task), {"num_classes": outputs, "labels": labels}
     if not per_token:
-        node |= {"pooling": "cls", "hidden": family.labelled_hidden}
+        node |= {"pooling": _pooling(family, tokenizer), "hidden": family.labelled_hidden}
+        weights.setdefault("head.linear.bias", torch.zeros(outputs))
     if task == "regress":  # in the units of the data already
         weights |= {"mean": torch.tensor(0.0), "std": torch.tensor(1.0)}
         facts = {"target_mean": 0.0, "target_std": 1.0}
     return Head(node, weights, set(names.values()), facts, "broad_twitter" if per_token else "sentence_polarity")
+
+
+def _pooling(family: Family, tokenizer: Tokenizer) -> str:
+    """What a head for whole texts reads of them: where [EOS] is ours alone, a causal one reads the token before it."""
+    if family.labelled_hidden:
+        return "cls"
+    return "last" if tokenizer.ends_texts else "before_end"
 
 
 def _labels(config: Config, outputs: int) -> list[str]:

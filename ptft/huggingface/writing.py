@@ -96,7 +96,8 @@ def write(folder: Path, node: dict[str, Any], objective: Objective, tokenizer: T
     if ending in (TEXTS, TOKENS):
         config |= _meaning(objective)
     _write_json(folder / "config.json", config | _config(family, node, tokenizer))
-    (folder / "tokenizer.json").write_text(_with_layout(family, tokenizer), encoding="utf-8")
+    whole = ending == TEXTS and objective.head.pooling == "last"  # [EOS] is what it reads
+    (folder / "tokenizer.json").write_text(_with_layout(family, tokenizer, whole), encoding="utf-8")
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(family, node, tokenizer))
     return sorted(heads(objective).keys() - taken)
 
@@ -105,9 +106,10 @@ def fitting(node: dict[str, Any], objective: Objective) -> str | None:
     """The settings with which the head of a task for whole texts would have a place; None where none would, or it has one."""
     family = family_of(node)
     theirs = _head(_with_head(family, node, objective), objective)
-    if theirs or not family.labelled or not isinstance(getattr(objective, "head", None), PooledHead):
+    if theirs or not isinstance(getattr(objective, "head", None), PooledHead):
         return None
-    return f"task.pooling=cls task.hidden={family.labelled_hidden}"
+    poolings = _poolings(family, objective.tokenizer)
+    return f"task.pooling={poolings[0]} task.hidden={_told(family.labelled_hidden)}" if poolings else None
 
 
 def _with_head(family: Family, node: dict[str, Any], objective: Objective) -> Family:
@@ -135,11 +137,12 @@ def _head(family: Family, objective: Objective) -> tuple[str, dict[str, Tensor],
     own, names = heads(objective), family.labelled_names(per_token=objective.target == "tags")
     if objective.target == "tags":
         return TOKENS, {theirs: own[ours] for ours, theirs in names.items()}, set(names)
-    if objective.target in PROBLEMS and _is_theirs(family, getattr(objective, "head", None)):
-        scaled = {f"head.linear.{kind}": own[f"head.linear.{kind}"] * own["std"] for kind in KINDS} if "std" in own else {}
-        if scaled:  # theirs answers in the units of the data
-            scaled["head.linear.bias"] = scaled["head.linear.bias"] + own["mean"]
-        return TEXTS, {theirs: (own | scaled)[ours] for ours, theirs in names.items()}, {*names, "mean", "std"}
+    if objective.target in PROBLEMS and _is_theirs(family, objective):
+        if "std" in own:  # theirs answers in the units of the data
+            own |= {f"head.linear.{kind}": own[f"head.linear.{kind}"] * own["std"] for kind in KINDS}
+            own["head.linear.bias"] = own["head.linear.bias"] + own["mean"]
+        found = {theirs: own[ours] for ours, theirs in names.items()} | _in_norm(family, objective.model, own)
+        return TEXTS, found, {*names, "head.linear.bias", "mean", "std"}
     pretrained = CLASSES[family][2]
     if isinstance(objective, NextToken) and family.model == "gpt" and "head.bias" not in own:
         return pretrained, {} if objective.head is None else {family.tied: objective.head.weight.data}, {"head.weight"}
@@ -153,9 +156,28 @@ def _head(family: Family, objective: Objective) -> tuple[str, dict[str, Tensor],
     return None
 
 
-def _is_theirs(family: Family, head: Any) -> bool:
-    wanted = "cls", family.labelled_hidden
-    return bool(family.labelled) and isinstance(head, PooledHead) and (head.pooling, head.activation) == wanted
+def _is_theirs(family: Family, objective: Objective) -> bool:
+    head = getattr(objective, "head", None)
+    fits = isinstance(head, PooledHead) and head.activation == family.labelled_hidden
+    return fits and head.pooling in _poolings(family, objective.tokenizer)
+
+
+def _poolings(family: Family, tokenizer: Tokenizer) -> list[str]:
+    """What their head for whole texts can read of them. A causal one reads the last token that is not padding."""
+    if family.labelled_hidden:
+        return ["cls"]
+    found = {"last": tokenizer.pad_id != tokenizer.eos_id, "before_end": not tokenizer.ends_texts}
+    return [name for name, possible in found.items() if possible]
+
+
+def _in_norm(family: Family, model: Any, head: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A last norm whose bias is more by what the head's matrix turns into the head's bias, where theirs has none."""
+    if family.labelled_hidden:
+        return {}
+    matrix, bias = head["head.linear.weight"].double(), head["head.linear.bias"].double()
+    own = model.stack.norm.bias
+    added = (torch.linalg.pinv(matrix) @ bias).float()
+    return {f"{family.prefix}{family.norms['stack.norm']}.bias": added if own is None else own.data + added}
 
 
 def _meaning(objective: Objective) -> dict[str, Any]:
@@ -175,19 +197,26 @@ def _config(family: Family, node: dict[str, Any], tokenizer: Tokenizer) -> dict[
         found["type_vocab_size"] = max(2, node["segments"])
     if family.model == "transformer":
         return found | {"pad_token_id": tokenizer.pad_id, "mask_token_id": tokenizer.mask_id}
+    found["pad_token_id"] = tokenizer.pad_id
     return found | {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
 
 
-def _with_layout(family: Family, tokenizer: Tokenizer) -> str:
-    """The tokenizer's JSON; where it says nothing of it, with what BERT has around one and two texts."""
-    if family.model == "gpt" or tokenizer.state["post_processor"]:
+def _with_layout(family: Family, tokenizer: Tokenizer, whole: bool) -> str:
+    """The tokenizer's JSON; where it says nothing of it, with what BERT has around one and two texts.
+
+    whole: a causal model reads the end of texts, and so they get one.
+    """
+    causal = family.model == "gpt"
+    as_it_is = tokenizer.ends_texts or not whole if causal else tokenizer.state["post_processor"]
+    if as_it_is:
         return tokenizer.to_json()
     backend = Backend.from_str(tokenizer.to_json())
-    _, _, cls, sep, *_ = tokenizer.specials
+    _, _, cls, sep, _, eos = tokenizer.specials
+    between = " ".join([sep] * len(tokenizer.between))
     backend.post_processor = TemplateProcessing(
-        single=f"{cls} $A {sep}",
-        pair=f"{cls} $A {sep} $B:1 {sep}:1",
-        special_tokens=[(cls, tokenizer.cls_id), (sep, tokenizer.sep_id)],
+        single=f"$A {eos}" if causal else f"{cls} $A {sep}",
+        pair=f"$A {between} $B {eos}" if causal else f"{cls} $A {sep} $B:1 {sep}:1",
+        special_tokens=list({cls: tokenizer.cls_id, sep: tokenizer.sep_id, eos: tokenizer.eos_id}.items()),
     )
     return backend.to_str(pretty=True)
 

@@ -22,6 +22,13 @@ def last(features: Tensor, mask: Tensor | None) -> Tensor:
     return features[torch.arange(features.shape[0], device=features.device), mask.sum(1) - 1]
 
 
+def before_end(features: Tensor, mask: Tensor | None) -> Tensor:
+    """The features of the token before the last, which is what ends a text in its layout; of the only one where that is all."""
+    if mask is None:
+        return features[:, -min(2, features.shape[1])]
+    return features[torch.arange(features.shape[0], device=features.device), (mask.sum(1) - 2).clamp(min=0)]
+
+
 def maximum(features: Tensor, mask: Tensor | None) -> Tensor:
     """The highest value of each feature over the real tokens."""
     if mask is not None:
@@ -43,7 +50,8 @@ def concat(features: Tensor, mask: Tensor | None) -> Tensor:
 
 
 Hidden = Literal["tanh", "relu"]
-POOLINGS = {"cls": first, "last": last, "max": maximum, "mean": mean, "concat": concat}
+Pooling = Literal["mean", "max", "last", "before_end", "cls", "concat"]
+POOLINGS = {"cls": first, "last": last, "before_end": before_end, "max": maximum, "mean": mean, "concat": concat}
 
 
 def vector(features: Tensor, mask: Tensor | None = None, pooling: str = "mean") -> Tensor:

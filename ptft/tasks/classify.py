@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from ptft.nn.gaze import gaze
 from ptft.nn.inputs import input_reader
 from ptft.nn.labelled import LabelledCollate, sample_lines, worst
 from ptft.nn.mixing import Mixing
-from ptft.nn.pooling import Hidden, PooledHead
+from ptft.nn.pooling import Hidden, PooledHead, Pooling
 from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Classify(Objective):
     """Dropout and a linear map on the pooled features.
 
-    pooling: mean, max, last, cls (the first token) or concat (last, max and mean). hidden: see PooledHead.
+    pooling: mean, max, last, before_end, cls (the first token) or concat (last, max and mean). hidden: see PooledHead.
     label_smoothing: the share of the target that is spread over all classes. mixup, cutmix: alpha of mixing images (mixup:
     also features) with one another, 0 for none; mix_epochs: only in so many of the first epochs. Smoothing and mixing are
     in the training loss only, so that losses of evaluations compare.
@@ -39,7 +39,7 @@ class Classify(Objective):
         model: nn.Module,
         num_classes: int,
         labels: list[str],
-        pooling: Literal["mean", "max", "last", "cls", "concat"],
+        pooling: Pooling,
         dropout: float,
         label_smoothing: float,
         mixup: float,

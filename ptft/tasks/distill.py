@@ -14,7 +14,7 @@ from ptft import metrics
 from ptft.errors import UserError
 from ptft.nn.inputs import TextInputs, input_reader
 from ptft.nn.labelled import LabelledCollate
-from ptft.nn.pooling import PooledHead, vector
+from ptft.nn.pooling import PooledHead, Pooling, vector
 from ptft.objective import Batch, Example, Objective, Output
 from ptft.randomness import Draw
 
@@ -75,7 +75,7 @@ class Distill(Objective):
         temperature: float,
         features: Literal["mse", "cosine"] | None,
         feature_weight: float,
-        pooling: Literal["mean", "max", "last", "cls", "concat"],
+        pooling: Pooling,
         dropout: float,
         tokenizer: Any = None,
         transform: Any = None,

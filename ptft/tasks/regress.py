@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ptft import metrics
 from ptft.nn.inputs import input_reader
 from ptft.nn.labelled import LabelledCollate, sample_lines, worst
-from ptft.nn.pooling import Hidden, PooledHead
+from ptft.nn.pooling import Hidden, PooledHead, Pooling
 from ptft.objective import Batch, Objective, Output
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Regress(Objective):
         model: nn.Module,
         target_mean: float,
         target_std: float,
-        pooling: Literal["mean", "max", "last", "cls", "concat"],
+        pooling: Pooling,
         dropout: float,
         tokenizer: Any = None,
         transform: Any = None,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ptft.nn.inputs import input_reader
+from ptft.nn.pooling import Pooling
 from ptft.nn.probe import Probe, Protocol
 from ptft.objective import Objective
 
@@ -28,7 +29,7 @@ class Representation(Objective):
         dataset: Any,
         protocol: Protocol,
         weights: Literal["trained", "initial"],
-        pooling: Literal["mean", "max", "last", "cls", "concat"],
+        pooling: Pooling,
         labels: list[str],
         tokenizer: Any = None,
         transform: Any = None,

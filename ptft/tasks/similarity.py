@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ptft import metrics
 from ptft.nn.inputs import input_reader
-from ptft.nn.pooling import vector
+from ptft.nn.pooling import Pooling, vector
 from ptft.objective import Batch, Example, Objective, Output
 from ptft.randomness import Draw
 
@@ -60,7 +60,7 @@ class Similarity(Objective):
         tokenizer: Any,
         target_mean: float,
         target_std: float,
-        pooling: Literal["mean", "max", "last", "cls", "concat"],
+        pooling: Pooling,
     ):
         super().__init__(model)
         self.tokenizer, self.pooling = tokenizer, pooling

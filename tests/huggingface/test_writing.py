@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 
+from ptft import build
 from ptft.errors import UserError
 from ptft.huggingface import proving, reading, writing
 from ptft.nn.text import Layout
@@ -215,6 +216,47 @@ def test_a_head_with_relu_is_distilberts_and_comes_back_as_it_was(bert, tokenize
     assert found.facts == {"num_classes": 3, "labels": SCHEME}
 
 
+@pytest.mark.parametrize("pooling", ["last", "before_end"])
+@pytest.mark.parametrize("changes", [{}, ROTARY, {"bias": False}], ids=["learned", "rotary", "no bias"])
+@pytest.mark.parametrize("name", ["classify", "multilabel", "regress"])
+def test_a_causal_classifier_reads_the_last_token_of_what_its_tokenizer_makes(name, changes, pooling, gpt, tokenizer, tmp_path):
+    model, node = gpt(**changes)
+    task = texts_task(name, model, tokenizer, pooling, None)
+    assert writing.write(tmp_path, node, task, tokenizer) == []
+    network = loaded(tmp_path, "AutoModelForSequenceClassification")
+    inputs = transformers.AutoTokenizer.from_pretrained(tmp_path)([*TEXTS, *PAIRS], padding=True, return_tensors="pt")
+    rows = [{"tokens": tokens} for tokens in tokenizer.encode([*TEXTS, *PAIRS])]
+    with torch.no_grad():
+        expected = task.answer(Layout.of(model, tokenizer).inputs(rows))
+        torch.testing.assert_close(network(**inputs).logits.squeeze(-1), expected, atol=1e-4, rtol=0)
+    run, with_head, _ = proving.reader(tmp_path)
+    assert with_head
+    assert difference(run, task.answer, RandomTexts(model, tokenizer.vocab_size, tokenizer.pad_id)) < 1e-4
+    assert reading.read(tmp_path, "hf:x").parts["objective"]["pooling"] == pooling
+
+
+def test_a_causal_classifier_of_pairs_reads_what_ours_reads(gpt, tokenizer, tmp_path):
+    model, node = gpt()
+    task = texts_task("classify", model, tokenizer, "last", None)
+    writing.write(tmp_path, node, task, tokenizer)
+    inputs = transformers.AutoTokenizer.from_pretrained(tmp_path)(TEXTS, PAIRS, padding=True, return_tensors="pt")
+    rows = [{"tokens": a, "pair": b} for a, b in zip(tokenizer.encode(TEXTS), tokenizer.encode(PAIRS), strict=True)]
+    made = Layout.of(model, tokenizer).inputs(rows)
+    assert torch.equal(inputs["input_ids"][inputs["attention_mask"].bool()], made["tokens"][made["mask"]])
+
+
+def test_a_published_causal_classifier_goes_back_as_it_came(publish, compose, tmp_path):
+    folder, network, tokenizer = publish("gpt2", "ForSequenceClassification", num_labels=3)
+    found = build.stage(compose("predict", f"ckpt=hf:{folder}", "input=-", "device=cpu"), prepare=False)
+    assert writing.write(tmp_path, found.config["model"], found.objective.eval(), found.tokenizer) == []
+    again = loaded(tmp_path, "AutoModelForSequenceClassification")
+    inputs = tokenizer([*TEXTS, *PAIRS], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        torch.testing.assert_close(again(**inputs).logits, network(**inputs).logits, atol=1e-4, rtol=0)
+    ending = texts_task("classify", found.model, found.tokenizer, "last", None)  # [EOS], which is padding there too
+    assert writing.fitting(found.config["model"], ending) == "task.pooling=before_end task.hidden=null"
+
+
 def test_for_a_head_that_theirs_has_not_the_settings_of_one_it_has_are_told(bert, gpt, tokenizer):
     model, node = bert(segments=2)
     assert writing.fitting(node, texts_task("classify", model, tokenizer, "mean", None)) == "task.pooling=cls task.hidden=tanh"
@@ -222,6 +264,8 @@ def test_for_a_head_that_theirs_has_not_the_settings_of_one_it_has_are_told(bert
     assert writing.fitting(node, Tag(model, tokenizer, 3, SCHEME, dropout=0.0)) is None
     causal, node = gpt()
     assert writing.fitting(node, texts_task("classify", causal, tokenizer, "last", None)) is None
+    told = writing.fitting(node, texts_task("classify", causal, tokenizer, "mean", None))
+    assert told == "task.pooling=last task.hidden=null"
 
 
 def test_auto_tokenizer_makes_the_input_that_our_layout_makes(bert, masked, tokenizer, tmp_path):
@@ -230,6 +274,7 @@ def test_auto_tokenizer_makes_the_input_that_our_layout_makes(bert, masked, toke
     found = transformers.AutoTokenizer.from_pretrained(tmp_path)
     rows = [{"tokens": a, "pair": b} for a, b in zip(tokenizer.encode(TEXTS), tokenizer.encode(PAIRS), strict=True)]
     made, given = Layout.of(model, tokenizer).inputs(rows), found(TEXTS, PAIRS, padding=True, return_tensors="pt")
+    made = {name: value[:, : made["mask"].sum(1).max()] for name, value in made.items()}
     assert torch.equal(made["tokens"], given["input_ids"])
     assert torch.equal(made["mask"], given["attention_mask"].bool())
     real = made["mask"]

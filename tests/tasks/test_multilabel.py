@@ -37,7 +37,7 @@ def test_labels_are_learnt_by_heart(make_multilabel, coloured, learning):
     objective = make_multilabel()
     batch = objective.collate(coloured(*EVERY), learning(8))
     optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
-    for _ in range(60):
+    for _ in range(100):
         output = objective(batch)
         optimizer.zero_grad()
         (output.loss / output.count).backward()
