@@ -67,7 +67,12 @@ def _is_of_one_file(config: dict) -> bool:
     if config["protocol"] not in (None, "similarity") or "dataset.path" not in typed or typed & splits:
         return False
     own = (saved_config(locate(config["ckpt"])).get("dataset") or {}).get("path")
-    return own is None or Path(own).expanduser().resolve() != Path(config["dataset"]["path"]).expanduser().resolve()
+    return own is None or _places(own) != _places(config["dataset"]["path"])
+
+
+def _places(path: str | list[str]) -> list[Path]:
+    """Where a dataset's files are; one of parallel text may be two."""
+    return [Path(part).expanduser().resolve() for part in ([path] if isinstance(path, str) else path)]
 
 
 def _without(dataset: Any, config: dict) -> str:

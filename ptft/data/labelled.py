@@ -60,6 +60,7 @@ class LabelledText(Derives):
     targets = (None, "class", "classes", "number", "likeness", "text")
     text_setting = "dataset.text"
     label_setting = "dataset.label"
+    by_class = True  # rows are held out by what is learned of them, which may be a class
 
     def __init__(
         self,
@@ -118,7 +119,7 @@ class LabelledText(Derives):
         """The rows of each split in file order, read and checked as a whole."""
         tables = {split: self.read(paths) for split, paths in self.files.items()}
         whole = tables["train"]
-        names = assigned(whole.texts, whole.labels, self.shares, self.split_seed)
+        names = assigned(whole.texts, whole.labels if self.by_class else [""] * len(whole), self.shares, self.split_seed)
         for split, share in zip(SPLITS, (1.0, *self.shares), strict=True):
             if share:
                 tables[split] = whole.rows([row for row, name in enumerate(names) if name == split])
@@ -181,10 +182,12 @@ class LabelledText(Derives):
 
     def build(self, folder: Path, encoder: Encoder, target: str | None, labels: list[str] | None) -> dict[str, Any]:
         """Write the encoded rows of all splits; return what is to be known about them."""
-        tables = {split: table for split, table in self.tables.items() if len(table)}
-        if "train" not in tables:
-            raise DataError(f"{self.files['train'][0]}: no row with text is left to train on")
         notes: list[str] = []
+        tables = self.completed(notes) if target == "text" else self.tables
+        tables = {split: table for split, table in tables.items() if len(table)}
+        if "train" not in tables:
+            wanted = f"text and {self.label}" if target == "text" else "text"
+            raise DataError(f"{self.files['train'][0]}: no row with {wanted} is left to train on")
         labels, answers = self.answers(tables, target, labels, notes)
         for split, table in tables.items():
             notes += [f"{split}: {note}" for note in encoder.write(folder, split, table)]
@@ -198,6 +201,14 @@ class LabelledText(Derives):
         if self.per_class is not None:
             found["few"] = tables["train"].places
         return found | {"spread": spread}
+
+    def completed(self, notes: list[str]) -> dict[str, Table]:
+        """The rows that say what to write; the others are left out and counted."""
+        found = {split: table.completed() for split, table in self.tables.items()}
+        for split, table in found.items():
+            lost = len(self.tables[split]) - len(table)
+            notes += [f"{split}: {lost:,} rows without {self.label} dropped"] if lost else []
+        return found
 
     def answers(
         self, tables: dict[str, Table], target: str | None, labels: list[str] | None, notes: list[str]

@@ -28,6 +28,7 @@ class ParallelText(LabelledText):
     targets = (None, "text")
     text_setting = "dataset.source"
     label_setting = "dataset.target"
+    by_class = False
 
     def __init__(
         self,

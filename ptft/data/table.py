@@ -50,6 +50,12 @@ class Table:
         places = [self.places[row] for row in chosen]
         return Table(texts, pairs, labels, places, listed=self.listed, others=others, completions=written)
 
+    def completed(self) -> Table:
+        """The rows that have something to write."""
+        table = self.rows([row for row, text in enumerate(self.written) if text.strip()])
+        table.empty = self.empty
+        return table
+
     @property
     def written(self) -> list[str]:
         """What a task that writes learns of each row."""

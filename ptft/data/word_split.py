@@ -16,10 +16,14 @@ WORD_MARKS = "!-/:-@\\[-\\^`{-~¡§«¶·»¿،؛؟।॥‐-‧‹›"
 LETTER = {
     "apart": f"[^{SPACE}{CHARACTER}{WORD_MARKS}]",
     "kept": rf"[^{SPACE}{CHARACTER}\[]",
+    "blanks": rf"[^{SPACE}\[]",
 }
+# what words of a phrase begin with
+BEGINS = {**dict.fromkeys(LETTER, LETTER["apart"]), "blanks": f"[^{SPACE}{WORD_MARKS}、-〄〈-〠・！-／：-＠]"}
 WORDS = {
     "apart": f"[{CHARACTER}{WORD_MARKS}]|{LETTER['apart']}+(?:['’]{LETTER['apart']}+)*",
     "kept": rf"[{CHARACTER}\[]|{LETTER['kept']}+",
+    "blanks": rf"\[|{LETTER['blanks']}+",  # of text that was cut into words before
 }
 
 

@@ -13,7 +13,7 @@ from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from ptft.data.tokenizer import CHUNKS, SPECIALS, Tokenizer
 from ptft.data.vocabulary import present
-from ptft.data.word_split import LETTER, WORDS
+from ptft.data.word_split import BEGINS, LETTER, WORDS
 from ptft.errors import UserError
 
 LINE_END = re.compile(r"[\n\t\r]")
@@ -23,12 +23,18 @@ class Word:
     """Whole words, the most frequent ones first; all others become [UNK]. White space is not kept.
 
     vocab_size: at most so many, or null for all; min_count: words that occur less often are left out. marks: punctuation is
-    made of words of its own (apart), or belongs to the words beside it (kept). phrases: two words are one, "new_york", where
+    made of words of its own (apart), or belongs to the words beside it (kept), and each Chinese or Japanese character is a
+    word; or only blanks part words (blanks). phrases: two words are one, "new_york", where
     (n_ab - min_count) / (n_a n_b) * N is above this (word2phrase; Mikolov et al. 2013, 1310.4546, 4), within a line.
     """
 
     def __init__(
-        self, vocab_size: int | None, min_count: int, lowercase: bool, marks: Literal["apart", "kept"], phrases: float | None
+        self,
+        vocab_size: int | None,
+        min_count: int,
+        lowercase: bool,
+        marks: Literal["apart", "kept", "blanks"],
+        phrases: float | None,
     ):
         if min_count < 1:
             raise ValueError(f"min_count={min_count}: expected at least 1")
@@ -90,12 +96,12 @@ class Word:
     def detect(
         self, pairs: Counter[tuple[str, str]], words: dict[str, list[str]], counts: Counter[str]
     ) -> dict[tuple[str, str], int]:
-        """The phrases and how often each occurs; marks and Chinese characters are in none."""
+        """The phrases and how often each occurs; marks are in none, nor are Chinese characters that are words."""
         together: Counter[tuple[str, str]] = Counter()
         for (left, right), number in pairs.items():
             if left and right and words[left] and words[right]:
                 together[words[left][-1], words[right][0]] += number
-        total, letters = counts.total(), re.compile(f"{LETTER['apart']}.*")
+        total, letters = counts.total(), re.compile(f"{BEGINS[self.marks]}.*")
         found = {}
         for (first, second), number in together.items():
             score = (number - self.min_count) / (counts[first] * counts[second]) * total

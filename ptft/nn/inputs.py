@@ -15,16 +15,17 @@ from ptft.objective import Example
 from ptft.randomness import Draw
 
 Inputs = dict[str, Tensor]
+WIDTHS = 8  # batches of texts are so many tokens wide, or a multiple: a CPU compiles, and keeps, kernels for each width
 
 
 @dataclass
 class TextInputs:
-    """Tokens of one or two texts, padded."""
+    """Tokens of one or two texts, padded to one of a few widths."""
 
     layout: Layout
 
     def __call__(self, examples: list[Example], draw: Draw) -> Inputs:
-        return self.layout.inputs(examples)
+        return self.layout.inputs(examples, WIDTHS)
 
 
 @dataclass

@@ -11,24 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def pad(rows: Sequence[np.ndarray], value: int, dtype=np.int64) -> np.ndarray:
-    """Rows of unequal length as one array [B, longest], filled up with `value` at the end."""
-    padded = np.full((len(rows), max(map(len, rows))), value, dtype=dtype)
+def pad(rows: Sequence[np.ndarray], value: int, dtype=np.int64, width: int = 0) -> np.ndarray:
+    """Rows of unequal length as one array [B, longest, at least width], filled up with `value` at the end."""
+    padded = np.full((len(rows), max(width, *map(len, rows))), value, dtype=dtype)
     for target, row in zip(padded, rows, strict=True):
         target[: len(row)] = row
     return padded
 
 
-def real(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """True where `pad` puts a token and not padding: [B, longest]."""
+def real(rows: Sequence[np.ndarray], width: int = 0) -> np.ndarray:
+    """True where `pad` puts a token and not padding: [B, longest, at least width]."""
     lengths = np.array([len(row) for row in rows])
-    return np.arange(lengths.max()) < lengths[:, None]
+    return np.arange(max(width, lengths.max())) < lengths[:, None]
 
 
-def text_inputs(rows: Sequence[np.ndarray], pad_id: int) -> dict[str, Tensor]:
+def text_inputs(rows: Sequence[np.ndarray], pad_id: int, width: int = 0) -> dict[str, Tensor]:
     """What a model reads: tokens, and a mask only where there is padding, since models are faster without."""
-    inputs = {"tokens": torch.from_numpy(pad(rows, pad_id))}
-    present = real(rows)
+    inputs = {"tokens": torch.from_numpy(pad(rows, pad_id, width=width))}
+    present = real(rows, width)
     if not present.all():
         inputs["mask"] = torch.from_numpy(present)
     return inputs
@@ -98,10 +98,15 @@ class Layout:
         begin = np.concatenate((self.before, first[:kept], self.between))
         return np.concatenate((begin, second[:second_kept], (self.end,))), len(begin)
 
-    def inputs(self, examples: Sequence[dict]) -> dict[str, Tensor]:
-        """A batch of examples {"tokens", maybe "pair"} as a model's inputs."""
+    def inputs(self, examples: Sequence[dict], multiple: int = 1) -> dict[str, Tensor]:
+        """A batch of examples {"tokens", maybe "pair"} as a model's inputs.
+
+        multiple: what the width of the batch is rounded up to, as far as the model reads.
+        """
         arranged = [self.arrange(example["tokens"], example.get("pair")) for example in examples]
-        inputs = text_inputs([row for row, _ in arranged], self.pad_id)
+        longest = max(len(row) for row, _ in arranged)
+        width = min(self.max_length, -(-longest // multiple) * multiple)
+        inputs = text_inputs([row for row, _ in arranged], self.pad_id, width)
         if self.segments:
             begins = torch.tensor([[begin] for _, begin in arranged])
             inputs["segments"] = (torch.arange(inputs["tokens"].shape[1]) >= begins).long()

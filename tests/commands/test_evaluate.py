@@ -70,6 +70,21 @@ def test_all_rows_of_another_file_are_scored_unless_a_split_of_it_is_asked_for(c
     assert again == first
 
 
+@pytest.mark.slow
+def test_another_pair_of_files_is_scored_as_a_whole(cli, tmp_path):
+    for name, count in (("own", 30), ("new", 7)):
+        for side, word in (("a", "the cat"), ("b", "die Katze")):
+            (tmp_path / f"{name}.{side}").write_text("".join(f"{word} {row}\n" for row in range(count)))
+    own, new = (f"dataset.path=[{tmp_path / name}.a,{tmp_path / name}.b]" for name in ("own", "new"))
+    sizes = "model=transformer_seq2seq", "model.dim=16", "model.layers=1", "model.heads=2", "model.hidden=32"
+    words = "objective=translate", "objective.max_tokens=2", "dataset=parallel_text", own, *sizes, "preset=smoke"
+    assert cli("pretrain", *words, f"run={tmp_path / 'run'}").code == 0
+    for path, rows in ((new, 7), (own, 3)):
+        answer = cli("evaluate", f"ckpt={tmp_path / 'run'}", path)
+        assert answer.code == 0, answer.err
+        assert re.search(rf"rows +{rows}\b", answer.out)
+
+
 def test_a_split_that_does_not_exist_is_said_with_those_that_do_and_how_to_bring_it(cli, clm_run):
     answer = cli("evaluate", f"ckpt={clm_run}")
     assert answer.code == 3

@@ -159,11 +159,22 @@ def test_a_completion_keeps_the_blanks_around_it_and_a_class_does_not(choice, to
     assert dataset.labels == ["ai\n  indented0", "ai\n  indented1"]
 
 
-def test_a_completion_of_nothing_but_blanks_is_refused(choice, tokenizers, tmp_path):
+def test_rows_without_a_completion_are_dropped_and_counted(choice, tokenizers, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"text": "Q", "label": "A"}\n{"text": "R", "label": " \\n"}\n{"text": "S", "label": ""}\n', encoding="utf-8"
+    )
+    dataset = choice("dataset", "labelled_text", path=str(path), valid_fraction=0.0, test_fraction=0.0)
+    (row,) = examples(dataset, tokenizers["byte"], "text")["train"]
+    assert (row["text"], row["references"]) == ("Q", ["A"])
+    assert dataset.notes == ["train: 2 rows without label dropped"]
+
+
+def test_rows_that_all_lack_a_completion_are_refused(choice, tokenizers, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "Q", "label": " \\n"}\n', encoding="utf-8")
     path = str(tmp_path / "rows.jsonl")
     dataset = choice("dataset", "labelled_text", path=path, valid_fraction=0.0, test_fraction=0.0)
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: column 'label' is empty"):
+    with pytest.raises(DataError, match=r"rows\.jsonl: no row with text and label is left to train on"):
         dataset.prepare(tokenizers["byte"], 32, "text")
 
 

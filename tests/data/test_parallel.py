@@ -34,6 +34,14 @@ def test_tables_and_aligned_files_give_the_same_pairs(files, path, parallel, tok
     assert dataset.notes == ["train: 1 rows without text dropped"]
 
 
+def test_pairs_that_recur_are_held_out_together_and_whatever_their_targets(choice, tmp_path):
+    (tmp_path / "a.tsv").write_text("source\ttarget\n" + "".join(f"s{row % 20}\tt{row % 20}\n" for row in range(200)))
+    tables = choice("dataset", "parallel_text", path=str(tmp_path / "a.tsv")).tables
+    assert {split: len(table) for split, table in tables.items()} == {"train": 160, "valid": 20, "test": 20}
+    assert len({source for table in tables.values() for source in set(table.texts)}) == 20
+    assert not set(tables["train"].texts) & {*tables["valid"].texts, *tables["test"].texts}
+
+
 def test_a_tokenizer_is_trained_on_both_sides(parallel):
     assert sorted(parallel(TABLE, "a.tsv").texts()) == ["au revoir", "bonjour", "bye", "hello"]
 

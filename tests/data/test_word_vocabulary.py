@@ -32,8 +32,17 @@ def test_marks_can_be_kept_and_case_too(word):
     assert said(tokenizer, TEXT)[:9] == ["New", "York", "is", "new.", "He's", "in", "New", "York;", "Über-Straße"]
 
 
+def test_text_that_was_cut_into_words_before_is_cut_at_its_blanks_only(word):
+    text = "東京 の 道 は 閉まっ て いる 。\nDie Straße , im Lager-Süd\n東京 の 道\n"
+    tokenizer = word(text, marks="blanks", lowercase=False)
+    assert said(tokenizer, text) == text.split()
+    assert tokenizer.kind == "word"
+    phrases = word(text + "富士 山 、 富士 山 。\n", marks="blanks", lowercase=False, phrases=0.5)
+    assert said(phrases, "富士 山 。 道") == ["富士_山", "。", "道"]
+
+
 def test_a_text_cannot_spell_a_special_token(word):
-    for marks in ("apart", "kept"):
+    for marks in ("apart", "kept", "blanks"):
         tokenizer = word("a [EOS] [PAD] b", marks=marks, lowercase=False)
         assert not set(tokenizer.encode(["[EOS] [PAD][UNK] [MASK]"])[0]) & {0, 4, 5}
 

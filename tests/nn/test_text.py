@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ptft.nn.inputs import input_reader
 from ptft.nn.text import Layout, in_pieces, restarting_positions, text_inputs, truncate_pair
 
 
@@ -49,6 +50,21 @@ def test_causal_models_read_the_end_of_the_text_last(make_gpt, tokenizer):
     inputs = layout.inputs([{"tokens": np.array([10, 11])}])
     assert inputs["tokens"].tolist() == [[10, 11, tokenizer.eos_id]]
     assert "segments" not in inputs
+
+
+def test_batches_of_any_lengths_come_in_few_widths_none_wider_than_the_model_reads(make_transformer, tokenizer):
+    read = input_reader(make_transformer(max_length=20), tokenizer)
+    for length in range(1, 30):
+        inputs = read([{"tokens": np.full(length, 9)}, {"tokens": np.array([9])}], None)
+        assert inputs["tokens"].shape[1] == (8 if length <= 6 else 16 if length <= 14 else 20)
+        assert inputs["mask"].sum(1).tolist() == [min(length + 2, 20), 3]
+
+
+def test_features_do_not_depend_on_the_width_of_the_batch(make_transformer, tokenizer):
+    model = make_transformer(max_length=20).eval()
+    inputs = input_reader(model, tokenizer)([{"tokens": np.arange(10, 17)}], None)
+    alone = model(inputs["tokens"][inputs["mask"]][None])
+    torch.testing.assert_close(model(**inputs)[inputs["mask"]][None], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("second", [None, np.arange(100, 150)])
