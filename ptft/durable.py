@@ -22,12 +22,22 @@ def refusals(what: str | Path) -> Iterator[None]:
 def replace(path: Path, content: bytes) -> None:
     """Write a file in place of an older one, in one step."""
     partial = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     sync(path.parent)
+
+
+def whole(descriptor: int, content: bytes) -> None:
+    """Write all of it to an open file, in one call unless the disk takes a part only; OSError where it refuses the rest."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def sync(path: Path) -> None:

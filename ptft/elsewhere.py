@@ -12,6 +12,7 @@ from ptft.errors import UserError, did_you_mean
 SCHEMES = {
     "hf": "ptft.huggingface.reading",
     "torchvision": "ptft.pretrained",
+    "weights": "ptft.weight_files",
 }
 WRITTEN = re.compile(r"([a-z]\w*):(.*)", re.DOTALL)
 

@@ -17,6 +17,7 @@ CONFIG_BYTES = 1_000_000
 CONFIG_NODES = 10_000
 CONFIG_DEPTH = 30
 POINTERS = ("best", "last")
+FOREIGN = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")  # files of weights that are no checkpoints of ours
 REQUIRED = "???"  # how OmegaConf writes a value that must be given
 
 
@@ -55,7 +56,8 @@ def _located(text: str | Path) -> Path:
                 return _named(checkpoints, path.name)
     if path.exists():
         kind = "is a file" if path.is_file() else "holds no checkpoint"
-        raise CheckpointError(f"ckpt={text} {kind}; ckpt takes a run folder or one of its checkpoints/step-... folders")
+        hint = f"; an image model of another program: ckpt=weights:MODEL:{text}" if path.suffix in FOREIGN else ""
+        raise CheckpointError(f"ckpt={text} {kind}; ckpt takes a run folder or one of its checkpoints/step-... folders{hint}")
     raise UserError(f"ckpt={text} does not exist{_near(path)}")
 
 
@@ -94,15 +96,25 @@ def _newest(checkpoints: Path) -> Path:
 
 
 def _near(path: Path) -> str:
-    """The end of an error line: the run folder beside `path` whose name is most like it."""
+    """The end of an error line: what is beside `path` that could be meant, a run folder or a checkpoint of a run."""
     parent = path.parent
     if not parent.is_dir():
         return f" (there is no folder {parent} either)"
-    runs = [entry.name for entry in parent.iterdir() if (entry / "checkpoints").is_dir()]
-    close = nearest(path.name, runs)
+    if (parent / "checkpoints").is_dir():
+        found, kind, otherwise = [*POINTERS, "checkpoints"], f"{parent} has", ""
+    elif parent.name == "checkpoints":
+        found, kind, otherwise = _beside(parent, MANIFEST), "checkpoints there", f"{parent} holds no checkpoint"
+    else:
+        found, kind, otherwise = _beside(parent, "checkpoints"), "runs there", f"{parent} holds no run"
+    close = nearest(path.name, found)
     if close:
         return f"; did you mean ckpt={parent / close}?"
-    return f"; runs there: {', '.join(sorted(runs)[:8])}" if runs else f"; {parent} holds no run"
+    return f"; {kind}: {', '.join(found[:8])}" if found else f"; {otherwise}"
+
+
+def _beside(parent: Path, mark: str) -> list[str]:
+    """The names of the folders in `parent` that hold `mark`."""
+    return sorted(entry.name for entry in parent.iterdir() if (entry / mark).exists())
 
 
 def read_plainly(path: Path, most: int) -> bytes:

@@ -39,18 +39,18 @@ def checkpoint(name: str) -> Path:
 def _imported(name: str) -> Imported:
     """A published model in our words: the settings of our YAML file of its name, its weights, what its images are like."""
     expected = inputs(name)
-    node = _settings(name)
+    node = settings(name)
     model = resolve.resolve("model", node, {"input_shape": [expected["channels"], *expected["image_size"]]})
     found, file = load(name, model), _cached(_published(name))
     notes = [f"{file} is not the published file: its hash is not the one in its name"] if _other_hash(file) else []
     return Imported({"tokenizer": None, "transform": None, "model": node}, found, inputs=expected, notes=notes)
 
 
-def _settings(name: str) -> dict[str, Any]:
+def settings(name: str) -> dict[str, Any]:
     """The settings of a model's YAML file, with those of the files it builds upon."""
     found = read_yaml(config_dir() / "model" / f"{name}.yaml")
     bases = [base for base in found.pop("defaults", []) if base != "_self_"]
-    return {key: value for base in bases for key, value in _settings(base).items()} | found
+    return {key: value for base in bases for key, value in settings(base).items()} | found
 
 
 def load(name: str, model: nn.Module) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ def load(name: str, model: nn.Module) -> dict[str, Tensor]:
     Raises UserError for an unknown name, MachineError where they cannot be had, CheckpointError where they are damaged.
     """
     weights = _published(name)
-    state = {_renamed(key): value for key, value in _fetched(name, weights).items() if key.partition(".")[0] not in HEADS}
+    state = {renamed(key): value for key, value in _fetched(name, weights).items() if key.partition(".")[0] not in HEADS}
     counters = (key for key in model.state_dict() if key.endswith(COUNTER))
     return {key: torch.tensor(0) for key in counters} | state
 
@@ -102,6 +102,6 @@ def _other_hash(file: Path) -> str:
     return "" if expected and found.startswith(expected[1]) else found
 
 
-def _renamed(key: str) -> str:
+def renamed(key: str) -> str:
     """DenseNet's files were written with names that torch no longer allows: norm.1 for norm1."""
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key)

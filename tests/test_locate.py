@@ -132,6 +132,15 @@ def test_a_missing_run_names_the_nearest_one(run):
         locate(run.parent / "brt")
 
 
+def test_a_misspelt_checkpoint_of_a_run_is_answered_with_those_it_has(run):
+    with pytest.raises(UserError, match=f"does not exist; did you mean ckpt={run}/best"):
+        locate(f"{run}/bset")
+    with pytest.raises(UserError, match=f"does not exist; {run} has: best, last, checkpoints"):
+        locate(f"{run}/second")
+    with pytest.raises(UserError, match="does not exist; checkpoints there: step-0000000100, step-0000000200, step-0000000300"):
+        locate(run / "checkpoints" / "new")
+
+
 def test_a_missing_folder_is_said_to_be_missing(tmp_path):
     with pytest.raises(UserError, match="there is no folder .*nowhere either"):
         locate(tmp_path / "nowhere" / "bert")
@@ -139,7 +148,7 @@ def test_a_missing_folder_is_said_to_be_missing(tmp_path):
 
 def test_a_file_is_no_checkpoint(tmp_path):
     (tmp_path / "evil.pt").write_bytes(b"\x80\x04cos\nsystem\n.")
-    with pytest.raises(CheckpointError, match="is a file; ckpt takes a run folder"):
+    with pytest.raises(CheckpointError, match="is a file; ckpt takes a run folder.*; .*: ckpt=weights:MODEL:.*evil.pt"):
         locate(tmp_path / "evil.pt")
 
 
