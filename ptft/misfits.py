@@ -55,7 +55,7 @@ def check(config: dict) -> None:
         )
     for part, modality in USED_BY.items():
         if (config.get(part) is None) == (dataset.modality == modality):
-            what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out"
+            what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out with ~{part}"
             raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}: {part} {what}")
     if not learned(objective, dataset.targets):
         plain, target = f"{dataset.modality} without labels", (objective.target or "").replace("|", " or ")

@@ -76,3 +76,9 @@ def test_another_table_is_refused_by_the_columns_it_lacks(cli, pretrained, tmp_p
 def test_gaps_are_told_once_in_the_run_card(pretrained):
     card = (pretrained / "README.md").read_text()
     assert "in 'age'" in card and "missing" in card
+
+
+def test_classification_pretrains_on_a_table_once_the_transform_is_left_out_as_the_refusal_says(cli, options, tmp_path):
+    words = ("objective=classify", "model=mlp", "dataset.target=sick", f"run={tmp_path / 'run'}", *options, *TRAINER)
+    assert cli("pretrain", *words).complaint.endswith("transform is for image; leave it out with ~transform")
+    assert cli("pretrain", *words, "trainer.steps=1", "~transform").code == 0

@@ -24,7 +24,8 @@ from ptft.settings import settings_of
 from ptft.terminal import Terminal
 
 ACTIONS = ("preview",)
-# what data other than images is shown for, by its targets, unless an objective or a task is given
+# what a table is shown for, by what its target columns hold, and other data but images by its targets, unless one is given
+OF_TABLES = {"class": "task/classify", "number": "task/regress", "classes": "task/multilabel", None: "objective/reconstruct"}
 FIRST_CHOICE = {"tags": "task/tag", "class": "task/classify", "text": "task/generate", None: "objective/mlm"}
 MARKS = ("mask", "boxes")  # kinds of labels that are drawn over images
 PAPER = 0.94  # around images that do not fill their cell
@@ -82,20 +83,25 @@ def show_batch(config: dict[str, Any], kind: type) -> None:
 
 def _trainable(config: dict[str, Any], kind: type) -> dict[str, Any]:
     """The configuration with what shows most of such data, where no objective or model was chosen."""
-    objective = config["objective"] or _first_choice(kind)
+    objective = config["objective"] or _first_choice(config, kind)
     needs = resolve.find("objective", objective, config["trusted_modules"]).needs
     model = config["model"]
     if model is None:
         better = [name for trait, name in misfits.BETTER.items() if trait in needs]
-        name = "mlp" if kind.modality == "table" else better[-1].split()[-1] if better else "transformer"
+        of_tables = "autoencoder" if "decodes" in needs else "mlp"
+        name = of_tables if kind.modality == "table" else better[-1].split()[-1] if better else "transformer"
         model = settings_of(config_dir() / "model" / f"{name}.yaml")
     parts = {"model": model, "objective": objective, "tokenizer": config["tokenizer"] if kind.modality == "text" else None}
     parts = {part: node and {name: value for name, value in node.items() if name != "defaults"} for part, node in parts.items()}
     return {**config, **parts, "ckpt": None, "device": "cpu", "trainer": {}}
 
 
-def _first_choice(kind: type) -> dict[str, Any]:
-    """The settings of the objective for the richest target of a dataset."""
+def _first_choice(config: dict[str, Any], kind: type) -> dict[str, Any]:
+    """The settings of the objective for the richest target of a dataset, or for what a table's own target is."""
+    if kind.modality == "table":
+        table = resolve.resolve("dataset", config["dataset"], {"inputs": None}, config["trusted_modules"])
+        table.prepare()
+        return settings_of(config_dir() / f"{OF_TABLES[table.prepared['target']]}.yaml")
     for target, name in FIRST_CHOICE.items():
         if target in kind.targets and (target is not None or kind.modality == "text"):
             return settings_of(config_dir() / f"{name}.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -174,12 +175,13 @@ def parsed(cell: Any) -> float | None:
 
 
 def category_cell(cell: Any, where: str, column: str) -> str:
-    """A cell of a category column; "" where it is missing. A whole number has no decimal point, whatever the file's format."""
+    """A cell of a category column; "" where it is missing. A whole number has no decimal point, whatever the file's
+    format; a date is as str writes it, as in 2020-01-31."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    if not isinstance(cell, (str, int, float, Decimal)):
+    if not isinstance(cell, (str, int, float, Decimal, date, time, timedelta)):
         raise DataError(f"{where}: column '{column}' holds {type_name(cell)}, expected a number or a string")
     return str(cell).strip()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptft.data.splits import assign, draw
+from ptft.data.splits import assign, draw, place
 from ptft.data.table import SPLITS
 from ptft.data.targets import strata
 
@@ -39,6 +39,11 @@ def divide(
     held_out = [split for split, share in zip(SPLITS, (1.0, *shares), strict=True) if share]
     parts = dict(wholes) | {split: wholes["train"].chosen(names == split) for split in held_out}
     return {split: parts[split] for split in SPLITS if split in parts and len(parts[split].rows)}
+
+
+def shuffled(part: Part, same: Sequence[str], seed: int) -> Part:
+    """A part in an order that the seed decides: its first images, which pictures show, are then of all classes."""
+    return part.chosen(sorted(range(len(same)), key=lambda row: (place(same[row], "order", seed), row)))
 
 
 def few(part: Part, same: Sequence[str], labels: Sequence[str], per_class: int, seed: int) -> Part:

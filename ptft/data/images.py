@@ -16,7 +16,7 @@ from ptft.data.decoding import in_parallel
 from ptft.data.files import digest
 from ptft.data.image_labels import Labelled, encode
 from ptft.data.image_reader import ImageReader
-from ptft.data.image_splits import Part, divide, few
+from ptft.data.image_splits import Part, divide, few, shuffled
 from ptft.data.pixels import LAYOUT, ImageRows, Listing, Pixels, Report, Skipped, write
 from ptft.data.splits import lacking
 from ptft.data.table import SPLITS
@@ -27,7 +27,8 @@ class Images:
     """What all sets of images do; a subclass lists which there are.
 
     Splits of their own stay whole; others are held out of the training images by `split_seed`, class by class. Equal
-    images stay together, and neither order nor names matter. `per_class` keeps that many training images of each class.
+    images stay together, and neither order nor names matter: what is evaluated comes in an order of the seed's, except for
+    arrays and marked images with splits of their own. `per_class` keeps that many training images of each class.
     decode_size: what longer shorter sides are scaled down to. channels: 1 or 3, None: 1 where all images are grey.
     inputs: what images were like for the model that is to read these, None for a fresh one.
     """
@@ -163,6 +164,10 @@ class Images:
         labels = texts and [texts[row] for row in wholes["train"].rows]
         same = identities[wholes["train"].numbers].tolist()
         self.parts = divide(wholes, same, labels, self.shares, self.split_seed)
+        for split in self.parts.keys() - {"train"}:
+            part, listing = self.parts[split], self.listed[self.parts[split].origin]
+            if part.origin == "train" or (listing.labels and len(listing.sources) == len(listing)):  # files come class by class
+                self.parts[split] = shuffled(part, identities[part.numbers].tolist(), self.split_seed)
         if self.per_class is not None:
             train = self.parts["train"]
             of_train, classes = identities[train.numbers].tolist(), [texts[row] for row in train.rows]
@@ -173,9 +178,13 @@ class Images:
 
     def note_division(self, identities: np.ndarray) -> None:
         """Say which splits came out empty, and which of the user's own share images with the training split."""
+        different = len(set(identities[self.wholes["train"].numbers]))
+        equal = (
+            f" (only {different:,} differ, and equal ones stay together)" if different < len(self.wholes["train"].rows) else ""
+        )
         for split, share in zip(SPLITS[1:], self.shares, strict=True):
             if share and split not in self.parts:
-                self.note(f"too few images for dataset.{split}_fraction={share}: no {split} split")
+                self.note(f"too few images for dataset.{split}_fraction={share}{equal}: no {split} split")
         seen = set(identities[self.parts["train"].numbers])
         for split in SPLITS[1:]:
             shared = sum(identity in seen for identity in identities[self.parts[split].numbers]) if split in self.parts else 0

@@ -176,6 +176,23 @@ def test_features_of_a_table_are_shown_standardised_by_the_names_of_their_column
         assert f"size {1 if label.endswith('big') else -1}, kind=a " in values and "kind=b " in values
 
 
+@pytest.mark.parametrize(
+    ("target", "first"), [("dataset.target=price", "row 1: "), ("dataset.target=[old,new]", "row 1: "), (None, "row 1")]
+)
+def test_a_table_is_shown_for_whatever_its_target_is(target, first, cli, tmp_path):
+    lines = [f"{number},{number * 1.5},{number % 2},{1 - number % 2}" for number in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,price,old,new", *lines]) + "\n")
+    given = [target] if target else []
+    written = shown(cli, tmp_path, "dataset=table", f"dataset.path={tmp_path / 't.csv'}", *given)
+    assert written[0].startswith(first) and written[1].strip().startswith("size ")
+    answer = written[0].removeprefix(first)
+    assert ("price" in written[1]) is (target != "dataset.target=price")
+    if target == "dataset.target=price":
+        assert float(answer) % 1.5 == 0
+    elif target:
+        assert answer in ("old", "new")
+
+
 def test_a_place_that_cannot_be_written_to_is_named(cli, photographs, tmp_path, monkeypatch):
     monkeypatch.setenv("PTFT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "file").write_text("")

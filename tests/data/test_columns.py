@@ -1,6 +1,7 @@
 """Columns as features, against pandas-like reading by hand and scikit-learn's scalers."""
 
 import math
+from datetime import date
 
 import numpy as np
 import pytest
@@ -65,7 +66,10 @@ def test_what_is_no_number_is_named_with_its_place(cell, said):
         number_cell(cell, "file:7", "x")
 
 
-@pytest.mark.parametrize(("cell", "text"), [(1, "1"), (1.0, "1"), (" a ", "a"), (None, ""), (math.nan, ""), (1.5, "1.5")])
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(1, "1"), (1.0, "1"), (" a ", "a"), (None, ""), (math.nan, ""), (1.5, "1.5"), (date(2020, 1, 31), "2020-01-31")],
+)
 def test_a_category_reads_the_same_from_every_format(cell, text):
     assert category_cell(cell, "file:1", "x") == text
 

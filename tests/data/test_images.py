@@ -117,6 +117,26 @@ def test_splits_depend_on_what_images_show_and_not_on_names_or_formats_or_stored
     assert {row["file"] for row in prepared(animals, split_seed=1).rows("test")} != {row["file"] for row in one.rows("test")}
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_the_first_images_of_an_evaluation_are_of_all_classes_and_belong_to_their_labels(own, tmp_path):
+    if own:
+        folder_of(tmp_path / "set" / "valid", 30, seed=1)
+    folder_of(tmp_path / "set" / "train" if own else tmp_path / "set", 300 if not own else 5)
+    found = prepared(tmp_path / "set")
+    first = found.rows("valid").take(range(12))  # 90 there are, 30 of each class
+    assert {found.facts["labels"][row["label"]] for row in first} == {"cat", "dog", "owl"}
+    for row in found.rows("valid"):
+        assert row["file"].startswith(found.facts["labels"][row["label"]])
+    assert [row["file"] for row in prepared(tmp_path / "set").rows("valid")] == [row["file"] for row in found.rows("valid")]
+
+
+def test_where_equal_images_leave_no_split_the_note_says_so(tmp_path):
+    for number in range(40):
+        save(tmp_path / "images" / "ab"[number % 2] / f"{number}.png", picture(number % 2))
+    expected = "too few images for dataset.valid_fraction=0.1 (only 2 differ, and equal ones stay together): no valid split"
+    assert expected in prepared(tmp_path / "images").notes
+
+
 def test_equal_images_never_lie_on_both_sides_of_a_split(tmp_path):
     kinds = ["a.png", "b.bmp", "c.tif"]  # equal pixels in unequal files
     for number in range(30):
@@ -137,7 +157,8 @@ def test_split_folders_are_the_splits_however_they_are_spelt(valid, test, tmp_pa
         folder_of(tmp_path / "set" / name, number, seed=seed)
     found = prepared(tmp_path / "set")
     assert [len(found.rows(split)) for split in SPLITS] == [18, 6, 9]
-    assert found.rows("test")[0]["file"] == "cat/000.png"
+    names = {f"{name}/00{number}.png" for name in ("cat", "dog", "owl") for number in range(3)}
+    assert {row["file"] for row in found.rows("test")} == names
     assert found.facts["labels"] == ["cat", "dog", "owl"]
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from datetime import date
 
 import numpy as np
 import pytest
@@ -202,6 +203,22 @@ def test_a_column_that_says_nothing_is_left_out_and_noted(table):
         assert f"column '{name}'" in said
     kept = table(rows, features=["age", "name"], name="more.csv")
     assert kept.facts["input_shape"][0] > 50
+
+
+def test_dates_of_a_parquet_file_are_the_texts_that_they_are_in_csv(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    days = [date(2024, 1 + number % 3, 1) for number in range(60)]
+    rows = [{"day": day, "size": float(number), "kind": "ab"[number % 2]} for number, day in enumerate(days)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
+    text = "".join(f"{row['day'].isoformat()},{row['size']},{row['kind']}\n" for row in rows)
+    (tmp_path / "t.csv").write_text("day,size,kind\n" + text)
+    found = [Tabular(str(tmp_path / name), **SETTINGS | {"target": "kind"}) for name in ("t.parquet", "t.csv")]
+    for table in found:
+        table.prepare(target="class")
+    assert found[0].inputs == found[1].inputs
+    assert found[0].inputs["columns"][0]["categories"] == ["2024-01-01", "2024-02-01", "2024-03-01"]
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "tsv", "jsonl", "parquet"])
