@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ptft import build, machine, misfits
+from ptft import STARTED, build, machine, misfits, outcome
 from ptft.logs import Console
 from ptft.loop import evaluate, fit
 from ptft.run import Run, check_folder
@@ -46,18 +47,21 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     trainer = config["trainer"]
     build.fit_batch(stage)
     train = stage.loader("train", trainer["batch_size"], limit=trainer["train_rows"])
-    valid = stage.loader("valid", trainer["batch_size"])
+    valid, test = (stage.loader(split, trainer["batch_size"]) for split in ("valid", "test"))
     settings = build.settings(config, train.samples, stage.precision, stage.objective.score)
     build.check_best(stage.objective, valid, settings)
     run.identify(data=stage.dataset.fingerprint, **stage.hashes())
     run.assets = stage.assets()
     training, schedule = build.training(stage, settings)
+    outcome.draw_schedule(run, training, schedule, settings.steps)
+    starting = time.monotonic() - STARTED  # that of this process, which read and encoded the data as a run would
     once = shortened(settings, steps=1, eval_every=1, health_every=None)
     fit(training, Longest(train), valid and Longest(valid), schedule, run, once)
     training.restore(run.latest())
     step = _seconds_per_step(training, train, schedule, settings)
-    batches = math.ceil(valid.samples / trainer["batch_size"]) if valid else 0
-    evaluation = _seconds_per_batch(training, valid, settings) * min(batches, settings.eval_batches or batches)
+    batches, of_test = (math.ceil(loader.samples / trainer["batch_size"]) if loader else 0 for loader in (valid, test))
+    batch = _seconds_per_batch(training, valid or test, settings)
+    evaluation, final = batch * min(batches, settings.eval_batches or batches), batch * (batches + of_test)
     saving = seconds(lambda: run.save(2, *training.capture()))
     checkpoint = sum(path.stat().st_size for path in run.latest().rglob("*"))
     return {
@@ -70,7 +74,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
         "epochs": round(settings.steps / settings.steps_per_epoch, 2),
         "memory": f"{size(machine.peak_memory(stage.device))} at the longest batch",
         "disk": f"{size(checkpoint)} a checkpoint, {size(checkpoint * (trainer['keep_last'] + 2))} at most",
-        "time": as_clock(_total(settings, step, evaluation, saving)),
+        "time": f"{as_clock(starting + _total(settings, step, evaluation, saving) + final)}, {as_clock(starting)} until it trains",
     }
 
 
@@ -103,6 +107,6 @@ def _seconds_per_batch(training: Training, valid: Any, settings: SimpleNamespace
 
 
 def _total(settings: SimpleNamespace, step: float, evaluation: float, saving: float) -> float:
-    evaluations = math.ceil(settings.steps / (settings.eval_every or settings.steps)) + 1
+    evaluations = math.ceil(settings.steps / (settings.eval_every or settings.steps))
     saves = math.ceil(settings.steps / (settings.save_every or settings.steps)) + 1
     return settings.steps * step + evaluations * evaluation + saves * saving
