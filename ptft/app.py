@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import gc
 import importlib
 import io
 import os
@@ -20,15 +21,15 @@ import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ptft import handover, schema, sweep
+from ptft import handover, schema
 from ptft.arguments import Arguments, implied, parse, quote
-from ptft.choices import ABOUT_TRAINING, FOUND, config_dir
-from ptft.compose import prepare
-from ptft.errors import MachineError, Stopped, UserError, did_you_mean
-from ptft.explain import explain
+from ptft.choices import ABOUT_TRAINING, FOUND, NO_SWEEP, config_dir
+from ptft.compose import prepare, retyped
+from ptft.errors import MachineError, OptionError, Stopped, UserError, did_you_mean
+from ptft.explain import OF_A_TASK, explain
 from ptft.rehearsal import check_own_files, check_plugins, is_hydras, variants
 
 # the function of a command is ptft.commands.COMMAND.main; the two training commands are one function
@@ -80,10 +81,12 @@ def _run(command: str, words: list[str]) -> int:
     root, of_find = command, {}
     if command == "find":
         of_find["sought"], words = _what_to_find(words)
-        of_find["find"], words = _how_to_find(words)
+        of_find["find"], words = _how_to_find(of_find["sought"], words)
     if command in ABOUT_TRAINING:
         root, words = _what_to_try(command, words)
     arguments = parse(root, words)
+    if command in NO_SWEEP and arguments.multirun:
+        raise UserError(f"{command} does not sweep: leave out -m")
     if "--help" in arguments.flags:
         from ptft.help import show
 
@@ -92,8 +95,6 @@ def _run(command: str, words: list[str]) -> int:
     check_own_files(arguments)
     if "--hydra-help" not in arguments.flags:  # which has no configuration that could take it
         arguments.overrides += implied(root, arguments)
-    if command == "find" and arguments.multirun:
-        raise UserError("find is about one run: leave out -m")
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
     job = Job(command, root, arguments, folder, of_find)
     schema.register(*([] if arguments.flags else [root]))  # a configuration of one's own may be another command's
@@ -107,11 +108,16 @@ def _run(command: str, words: list[str]) -> int:
             code = compose_once(job, root, arguments.overrides)
     finally:
         if folder:
-            sweep.tidy(folder)
+            _sweep().tidy(folder)
     if job.failure:
         raise job.failure
-    failed = sweep.summarise(folder, command, arguments.flag_words("--multirun")) if folder else 0
+    failed = _sweep().summarise(folder, command, arguments.flag_words("--multirun")) if folder else 0
     return code or failed
+
+
+def _sweep() -> Any:
+    """What only sweeps need."""
+    return importlib.import_module("ptft.sweep")
 
 
 def _what_to_find(words: list[str]) -> tuple[str | None, list[str]]:
@@ -124,13 +130,19 @@ def _what_to_find(words: list[str]) -> tuple[str | None, list[str]]:
     raise UserError(f"expected what to find, as in ptft find lr pretrain key=value; {found}")
 
 
-def _how_to_find(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+def _how_to_find(sought: str | None, words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """The settings of `find` itself, which are composed apart, and the words that are about the training command."""
     own = [word for word in words if word.lstrip("+~").startswith("find.")]
     schema.register("find")
     found: list[DictConfig] = []
     compose_once(found.append, "find", parse("find", own).overrides)
-    return _prepared(found[0], "find", None, False)["find"], [word for word in words if word not in own]
+    values = _prepared(found[0], "find", None, False)["find"]
+    for key in [word.lstrip("+~").partition("=")[0] for word in own]:
+        others = [name for name, settings in FOUND.items() if sought not in (None, name) and key[len("find.") :] in settings]
+        if others:
+            settings = ", ".join(f"find.{name}" for name in FOUND[sought])
+            raise UserError(f"{key} is for ptft find {others[0]}; ptft find {sought} has {settings}")
+    return values, [word for word in words if word not in own]
 
 
 def _what_to_try(command: str, words: list[str]) -> tuple[str, list[str]]:
@@ -178,8 +190,11 @@ def _rehearse(root: str, arguments: Arguments, settings: list[str], folder: Path
     swept = arguments.multirun and len(arguments.values("ckpt")) < 2  # else one that is missing would stop the others
     for words in variants(arguments.overrides) if foreign or swept else ():
         if foreign:
-            with contextlib.redirect_stdout(io.StringIO()) as shown:
-                hydra_main(lambda config: None, root, ["--cfg=hydra", *flags, *settings, *words])
+            try:
+                with contextlib.redirect_stdout(io.StringIO()) as shown:
+                    hydra_main(lambda config: None, root, ["--cfg=hydra", *flags, *settings, *words])
+            except UserError as error:
+                raise _and_others(error, root, [*flags, *settings, *words], folder) from error
             check_plugins(yaml.safe_load(shown.getvalue())["hydra"])
         if swept:
             found: list[DictConfig] = []
@@ -189,13 +204,34 @@ def _rehearse(root: str, arguments: Arguments, settings: list[str], folder: Path
                 importlib.import_module("ptft.misfits").check_settings(values)
 
 
+def _and_others(error: UserError, root: str, words: list[str], folder: Path | None) -> UserError:
+    """What else is wrong in a configuration in which Hydra met a value that its types do not take, where they stopped it."""
+    if OF_A_TASK in str(error):  # without it all of the file is out of place
+        return error
+    found: list[DictConfig] = []
+    schema.register(root, typed=False)
+    try:
+        hydra_main(found.append, root, words)
+    except UserError:
+        return error
+    faults = retyped(found[0], root)
+    try:
+        _prepared(found[0], root, folder, own=True)
+    except UserError as others:
+        faults += str(others).splitlines()
+    return UserError("\n".join([str(error), *(fault for fault in faults if not str(error).endswith(fault))]))
+
+
 def compose_once(job: Callable[[DictConfig], Any], command: str, overrides: list[str]) -> int:
     """Compose the configuration of `command` and call `job` with it: `hydra.main` composes twice, for sweeps."""
     try:
         with hydra.initialize_config_dir(str(config_dir()), **schema.version_base()):
-            config = hydra.compose(command, overrides)
+            config = hydra.compose(command, [*overrides, *schema.bare()], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(explain(error, command)) from error
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
     job(config)
     return 0
 
@@ -269,11 +305,11 @@ class Job:
             score = self._run(config, folder, overrides)
         except Exception as error:
             report(f"{self.command}, job {number} ({' '.join(overrides)})", error)
-            sweep.record(folder, overrides, None, f"{type(error).__name__}: {error}")
+            _sweep().record(folder, overrides, None, f"{type(error).__name__}: {error}")
             if isinstance(error, Stopped):
                 raise SystemExit(error.exit_code) from error
             return None
-        sweep.record(folder, overrides, score, None)
+        _sweep().record(folder, overrides, score, None)
         return score[1] if score else None
 
     def _run(self, config: DictConfig, folder: Path | None, overrides: list[str]) -> tuple[str, float, bool] | None:
@@ -281,7 +317,11 @@ class Job:
         about = [*([self.of_find["sought"]] if self.of_find else []), self.root] if self.command in ABOUT_TRAINING else []
         argv = ["ptft", self.command, *about, *overrides]
         values.update(command=self.root, argv=argv, folders=self.arguments.folders, **self.of_find)
-        return importlib.import_module(f"ptft.commands.{MODULES.get(self.command, self.command)}").main(values)
+        gc.enable()
+        try:
+            return importlib.import_module(f"ptft.commands.{MODULES.get(self.command, self.command)}").main(values)
+        except OptionError as error:
+            raise error.as_chosen(HydraConfig.get().runtime.choices) from error
 
 
 def _new_run_folder(command: str, config: DictConfig) -> Path | None:

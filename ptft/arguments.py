@@ -91,6 +91,8 @@ def parse(command: str, words: list[str]) -> Arguments:
             arguments.flags[name] = value
         else:
             arguments.overrides.append(_override(command, word, arguments.overrides))
+    if "--package" in arguments.flags and "--cfg" not in arguments.flags:
+        raise UserError("--package goes with --cfg=job")
     if "--multirun" in arguments.flags and "--cfg" in arguments.flags:
         raise UserError("--multirun and --cfg do not go together: leave out -m to see the configuration")
     arguments.overrides = [quoted(word, arguments.multirun) for word in arguments.overrides]
@@ -151,7 +153,7 @@ def quoted(word: str, multirun: bool) -> str:
     try:
         override = parsed(word)
     except HydraException:
-        return word if multirun and "," in value else literal
+        return _each_quoted(key, value) if multirun and "," in value else literal
     if multirun or hasattr(override.value(), "text"):
         return word
     if override.is_sweep_override() and not FREE_TEXT.match(key):
@@ -160,6 +162,13 @@ def quoted(word: str, multirun: bool) -> str:
         raise UserError(f"{word} holds several values: {way}, or add -m to run once per value")
     named_so = COLUMN.match(key) and isinstance(override.value(), bool)  # a column may be called true
     return literal if override.is_sweep_override() or key == "prompt" or named_so else word
+
+
+def _each_quoted(key: str, value: str) -> str:
+    """The values of a sweep as literals. Raises UserError where a comma may be a part of one."""
+    if re.search(r"""[]'"[(){}]""", value):
+        raise UserError(f"{key}={value} is not a list of values; write one that holds odd characters in quotes: {key}='a=b',c")
+    return f"{key}={','.join(map(quote, value.split(',')))}"
 
 
 def parsed(word: str) -> Any:
@@ -249,6 +258,7 @@ def _tokenizer(arguments: Arguments) -> list[str]:
 
 def _brings(part: str, group: str, arguments: Arguments) -> bool:
     """Whether the chosen option of a group settles another part itself, as datasets of images do with tokenizer: null."""
-    files = groups(arguments.folders).get(group, {})
-    names = [name for name in arguments.values(group) if name in files]
+    given = arguments.values(group)
+    files = groups(arguments.folders).get(group, {}) if given else {}
+    names = [name for name in given if name in files]
     return any(f"override /{part}@" in files[name].read_text(encoding="utf-8") for name in names)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ptft.durable import refusals, replace
 from ptft.lettering import readable, width_of, write
 
 if TYPE_CHECKING:
@@ -67,9 +68,10 @@ def png_bytes(image: Tensor) -> bytes:
 def write_png(path: str | Path, image: Tensor) -> Path:
     """Write a picture as a PNG file, under another name first so that a reader never sees half of it."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(png_bytes(image))
-    return partial.replace(path)
+    content = png_bytes(image)
+    with refusals(path):
+        replace(path, content)
+    return path
 
 
 def _levels(images: Tensor) -> Tensor:

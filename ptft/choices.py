@@ -32,8 +32,10 @@ def description(path: Path) -> str:
 
 
 HEAD_SHAPE = ("pooling", "hidden")  # settings of an objective that say what its head's weights are of
-FOUND = ("lr", "batch")  # what `ptft find` finds
+# what `ptft find` finds, and its settings that each is found with
+FOUND = {"lr": ("steps", "lowest", "highest", "to"), "batch": ("memory", "seconds")}
 ABOUT_TRAINING = ("check", "find")  # commands that take the settings of a training command, which they name
+NO_SWEEP = ("find", "data", "show", "diff", "list")  # commands that answer once
 
 
 def commands() -> dict[str, str]:

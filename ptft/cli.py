@@ -6,6 +6,7 @@ configuration and calls that function, build.py makes objects of it.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -42,9 +43,13 @@ def dispatch(words: list[str]) -> int:
     if words[0] not in commands():
         print(f"ptft: there is no command '{words[0]}'{did_you_mean(words[0], commands())}", file=sys.stderr)
         return 2
-    from ptft.app import run
+    gc.disable()  # what start-up makes is kept or never; app turns it on where a command begins
+    try:
+        from ptft.app import run
 
-    return run(words[0], words[1:])
+        return run(words[0], words[1:])
+    finally:
+        gc.enable()
 
 
 def overview() -> str:

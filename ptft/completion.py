@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from ptft.arguments import PLAIN_FLAGS, VALUE_FLAGS
-from ptft.choices import ALIASES, FOUND, commands, comments, config_dir, groups
+from ptft.choices import ALIASES, FOUND, commands, config_dir, groups
 from ptft.errors import UserError
 
 PATH_SETTING = re.compile(r"(ckpt|run|input|output|dataset\.\w*path)=")
@@ -32,9 +32,10 @@ def _answer(typed: list[str], words: list[str]) -> int:
         is_command = len(typed) == 2
         return _print(name for name in CHECKED if name.startswith(last)) if is_command else _answer(typed[1:], words)
     if command == "find" and len(typed) < 4:
-        return _print(name for name in (FOUND, CHECKED)[len(typed) - 2] if name.startswith(last))
+        return _print(name for name in (tuple(FOUND), CHECKED)[len(typed) - 2] if name.startswith(last))
     if command == "find" and last.startswith("find"):
-        return _print(f"{key}=" for key in comments(config_dir() / "find.yaml") if key.startswith(last))
+        own = [f"find.{name}" for name in FOUND.get(typed[1], ())]
+        return _print(f"{key}=" for key in own if key.startswith(last))
     if command == "find":
         return _answer(typed[2:], words)
     if command == "list":

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ValidationError
 
 from ptft import handover
 from ptft.choices import known_settings
 from ptft.errors import UserError, did_you_mean
+from ptft.explain import explain
 from ptft.schema import REQUIRED, ROOTS, Settings, check_root
 
 # what belongs to one launch and not to the run: a saved configuration can be launched again as it is
@@ -55,16 +57,34 @@ def prepare(config: DictConfig, command: str, folder: Path | None, own: bool = F
     return {**values, "saved": saved_text(config, command)}
 
 
+def retyped(config: DictConfig, command: str, typed: DictConfig | None = None) -> list[str]:
+    """What is of a wrong type where a configuration was composed without types; the default takes its place there."""
+    faults = []
+    typed = OmegaConf.structured(ROOTS[command]) if typed is None else typed
+    for key, default in [(key, default) for key, default in typed.items_ex(resolve=False) if key in config]:
+        if isinstance(default, DictConfig) and isinstance(config[key], DictConfig):
+            faults += retyped(config[key], command, default)
+        elif isinstance(default, DictConfig):  # one value in place of settings is what stopped Hydra
+            config[key] = default
+        elif not OmegaConf.is_interpolation(config, key):
+            try:
+                typed[key] = config[key]
+            except ValidationError as error:
+                faults.append(explain(error, command))
+            config[key] = typed[key]
+    return faults
+
+
 def _of_values(config: DictConfig, said: list[str]) -> list[str]:
     """What else is wrong with a configuration in which something is missing or unknown."""
     values = OmegaConf.to_container(config, resolve=True)
     faults = _of_constructors(values, said)
+    known = {field.name for field in dataclasses.fields(Settings)}
+    values["trainer"] = {name: value for name, value in (values.get("trainer") or {}).items() if name in known}
     try:
         check_root({name: value for name, value in values.items() if value != REQUIRED})
     except UserError as error:
         faults += str(error).splitlines()
-    except TypeError:  # of a setting that the trainer has not, which was said
-        pass
     return faults
 
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
     """A configuration that cannot work; the message is one line that says what to change."""
 
     exit_code = 2
+
+
+class OptionError(UserError):
+    """A choice whose constructor refuses the settings it was given; the message begins with the class."""
+
+    def __init__(self, kind: str, name: str, fault: str):
+        super().__init__(f"{kind} {name}: {fault}")
+        self.kind, self.fault = kind, fault
+
+    def as_chosen(self, choices: Mapping[str, str | None]) -> UserError:
+        """The error that begins with the option as it is typed, `objective=moco_v3`; this one where none was chosen."""
+        groups = ("task", "objective") if self.kind == "objective" else (self.kind,)
+        chosen = [f"{group}={choices[group]}" for group in groups if choices.get(group) not in (None, "from_ckpt")]
+        return UserError(f"{chosen[0]}: {self.fault}") if chosen else self
 
 
 class DataError(UserError):

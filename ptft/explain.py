@@ -160,7 +160,8 @@ def _unknown_key(full_key: str, command: str) -> str:
     """A key of a user's YAML that the types do not know."""
     parent, _, key = full_key.rpartition(".")
     known = Settings if parent == "trainer" else ROOTS[command]
-    return f"there is no setting '{full_key}'{did_you_mean(key, [field.name for field in dataclasses.fields(known)])}"
+    what = f"{parent} has no setting" if parent else "there is no setting"
+    return f"{what} '{key}'{did_you_mean(key, [field.name for field in dataclasses.fields(known)])}"
 
 
 def _first_line(error: Exception) -> str:

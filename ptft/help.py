@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema
 from ptft.arguments import Arguments
-from ptft.choices import as_typed, commands, comments, config_dir, description, groups
+from ptft.choices import NO_SWEEP, as_typed, commands, comments, config_dir, description, groups
 from ptft.errors import UserError
 from ptft.explain import explain
 
@@ -48,7 +48,8 @@ def show(command: str, root: str, arguments: Arguments) -> None:
         _show_settings(command, _composed(command, Arguments()), {}, known)
     print("Flags")
     for name, text in FLAGS.items():
-        print(f"  {name:<{WIDTH}} {text}")
+        if name != "-m" or command not in NO_SWEEP:
+            print(f"  {name:<{WIDTH}} {text}")
 
 
 def _composed(root: str, arguments: Arguments) -> DictConfig:
@@ -58,7 +59,7 @@ def _composed(root: str, arguments: Arguments) -> DictConfig:
     own = [f"hydra.searchpath=['file://{Path(folder).resolve()}']"] if folder else []
     try:
         with initialize_config_dir(str(config_dir()), **schema.version_base()):
-            return compose(root, overrides=[*arguments.overrides, *own], return_hydra_config=True)
+            return compose(root, overrides=[*arguments.overrides, *own, *schema.bare()], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(explain(error, root)) from error
 

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ptft.durable import refusals
+from ptft.durable import refusals, whole
+from ptft.errors import MachineError
 
 
 class Journal:
-    """Appends rows to a file; a line torn by a kill is ended, so that it spoils no other. Raises MachineError."""
+    """Appends rows to a file; a line that a kill or a full disk tore is ended, so that it spoils no other.
+
+    Raises MachineError.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -21,16 +25,21 @@ class Journal:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """One write per row: a killed run loses nothing that was logged."""
-        with refusals(self.path):
-            if self._descriptor is None:
-                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-                self._end_torn_line()
-            os.write(self._descriptor, (json.dumps(plain(row), allow_nan=False) + "\n").encode())
+        line = (json.dumps(plain(row), allow_nan=False) + "\n").encode()
+        try:
+            with refusals(self.path):
+                if self._descriptor is None:
+                    self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+                    self._end_torn_line()
+                whole(self._descriptor, line)
+        except MachineError:
+            self.close()  # so that the next row ends what may be torn now
+            raise
 
     def _end_torn_line(self) -> None:
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")
+            whole(self._descriptor, b"\n")
 
     def close(self) -> None:
         if self._descriptor is not None:

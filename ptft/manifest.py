@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -57,6 +56,8 @@ def digest(file: BinaryIO) -> str:
     Pieces, because they are hashed on all cores at once; BLAKE2b, because SHA-256 takes 1.7 times as long on processors
     without instructions for it.
     """
+    from concurrent.futures import ThreadPoolExecutor  # a mistake in a setting is answered without it
+
     starts = range(0, os.fstat(file.fileno()).st_size, PIECE)
     with ThreadPoolExecutor() as pool:
         pieces = pool.map(lambda start: _hash(os.pread(file.fileno(), PIECE, start)).digest(), starts)

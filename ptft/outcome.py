@@ -22,6 +22,7 @@ from ptft.training import Training
 
 FLOAT = 4  # bytes
 COPIES = 3  # weights, and the two moments of Adam
+PICTURES = ("curves.png", "schedule.png", "confusion_matrix.png")
 POINTS = 500  # at which the picture of the schedule is drawn
 # labelled data to fine-tune on, to show how
 LABELLED = {
@@ -103,7 +104,8 @@ def draw_schedule(run: Run, training: Training, schedule: Any, steps: int) -> No
         f"{rate:.3g}{', steady' if steady else ''}": [rate * (1.0 if steady else factor) for factor in factors]
         for rate, steady in kinds
     }
-    pictures.schedule(rates, steps, run.folder / "schedule.png")
+    with run.forgiving("schedule.png"):
+        pictures.schedule(rates, steps, run.folder / "schedule.png")
 
 
 def _rate(training: Training, trainer: dict, optimizer: dict) -> str:
@@ -186,13 +188,13 @@ def per_class(found: Evaluation, labels: list[str] | None) -> dict[str, Any]:
 
 
 def _draw(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation], labels: list[str] | None) -> list[str]:
-    names = ["curves.png", "schedule.png"]
-    pictures.curves(records.metrics(run.folder), run.folder / "curves.png", settings.best, run.folder.name)
+    with run.forgiving("curves.png"):
+        pictures.curves(records.metrics(run.folder), run.folder / "curves.png", settings.best, run.folder.name)
     split = "test" if "test" in final else "valid"
     if split in final and "confusion_matrix" in final[split].tables:
-        pictures.confusion(final[split].tables["confusion_matrix"], labels, run.folder / "confusion_matrix.png")
-        names.append("confusion_matrix.png")
-    return names
+        with run.forgiving("confusion_matrix.png"):
+            pictures.confusion(final[split].tables["confusion_matrix"], labels, run.folder / "confusion_matrix.png")
+    return [name for name in PICTURES if (run.folder / name).is_file()]
 
 
 def _chosen(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation]) -> dict[str, Any] | None:

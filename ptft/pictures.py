@@ -6,13 +6,13 @@ Matplotlib is imported when one is drawn.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptft.durable import refusals, replace
 from ptft.lettering import legible
 from ptft.records import Row, current, curve
 
@@ -218,9 +218,8 @@ def _plain(axes: Axes) -> None:
 def _save(figure: Figure, path: str | Path) -> Path:
     """Write the PNG under another name first, so that a reader never sees half of it."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=130, bbox_inches="tight", pad_inches=0.15)
-    partial.write_bytes(drawn.getvalue())
-    partial.replace(path)
+    with refusals(path):
+        replace(path, drawn.getvalue())
     return path

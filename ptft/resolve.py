@@ -18,7 +18,7 @@ from traceback import extract_tb
 from typing import Any
 
 from ptft.annotations import fault, fit
-from ptft.errors import UserError, did_you_mean
+from ptft.errors import OptionError, UserError, did_you_mean
 
 Node = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ FACTS = {
 def resolve(kind: str, node: Node, facts: Mapping[str, Any], trusted: Iterable[str] = ()) -> Any:
     """Build the object a node describes; `facts` go to the parameters the node does not set.
 
-    A ValueError of the constructor becomes a UserError that names the option.
+    A ValueError of the constructor becomes an OptionError.
     """
     target = find(kind, node, trusted)
     faults, arguments = _bind(kind, node, target, facts)
@@ -82,7 +82,7 @@ def resolve(kind: str, node: Node, facts: Mapping[str, Any], trusted: Iterable[s
     except UserError:
         raise
     except ValueError as error:
-        raise UserError(f"{kind}.{target.__name__.lower()}: {error}") from error
+        raise OptionError(kind, target.__name__, str(error)) from error
 
 
 def check(kind: str, node: Node, facts: Iterable[str] = FACTS, trusted: Iterable[str] = ()) -> list[str]:
@@ -176,7 +176,7 @@ def _bind(kind: str, node: Node, target: type, facts: Mapping[str, Any]) -> tupl
 
 def _missing(kind: str, name: str, target: type) -> str:
     if name in FACTS:
-        return f"{kind}.{target.__name__.lower()} needs {name}, which this data and model do not give"
+        return f"{kind} {target.__name__} needs {name}, which this data and model do not give"
     return f"{kind}.{name} must be given: {kind}.{name}=VALUE"
 
 

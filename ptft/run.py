@@ -9,7 +9,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ptft import checkpoint, resume
 from ptft.durable import refusals, replace
-from ptft.errors import CheckpointError, DataError, UserError
+from ptft.errors import CheckpointError, DataError, MachineError, UserError
 from ptft.events import TensorBoard
 from ptft.exactjson import dump
 from ptft.journal import Journal, plain
@@ -41,8 +41,10 @@ class Run:
     assets: what checkpoints carry beside weights: tokenizer.json, labels.json, data.json.
     """
 
-    def __init__(self, folder: Path, lock: Lock, config: str, keep_last: int | None, console: Console | None):
-        self.folder, self.config, self.keep_last, self.console = folder, config, keep_last, console
+    def __init__(
+        self, folder: Path, lock: Lock, config: str, keep_last: int | None, console: Console | None, warns: bool = False
+    ):
+        self.folder, self.config, self.keep_last, self.console, self.warns = folder, config, keep_last, console, warns
         self.checkpoints = folder / "checkpoints"
         self.run_id = str(uuid4())
         self.identity: dict[str, str] = {}
@@ -70,17 +72,18 @@ class Run:
         parent: Path | None = None,
         keep_last: int | None = 2,
         console: Console | None = None,
+        warns: bool = False,
     ) -> Run:
         """Take a folder for training, before any data is read.
 
         config: the YAML saved with every checkpoint. resuming: continue what the folder holds, if anything. allow:
         settings (and "data", "tokenizer") that may differ then. parent: the checkpoint the weights start from.
-        keep_last: how many checkpoints stay beside the best one. Raises MachineError (not writable, in use), UserError,
-        CheckpointError.
+        keep_last: how many checkpoints stay beside the best one. warns: whether training goes on where the disk refuses
+        what it can do without. Raises MachineError (not writable, in use), UserError, CheckpointError.
         """
         folder = Path(folder)
         made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
-        run = cls(folder, _take(folder), config, keep_last, console)
+        run = cls(folder, _take(folder), config, keep_last, console, warns)
         run._made = made
         try:
             run._start(argv, resuming, allow, parent)
@@ -171,8 +174,10 @@ class Run:
         """Write numbers down: metrics.jsonl, TensorBoard, console."""
         if self.console and split == "train":
             values = {**values, **self.console.pace.mark(step, values)}
-        self._metrics.append({"step": step, "split": split, **values})
-        self._tensorboard.scalars(step, split, values)
+        with self.forgiving("metrics.jsonl"):
+            self._metrics.append({"step": step, "split": split, **values})
+        with self.forgiving("tensorboard/"):
+            self._tensorboard.scalars(step, split, values)
         if self.console and split == "train":
             self.console.step(step, values)
         elif self.console and split != "health":  # often, and said only where it is bad
@@ -192,13 +197,15 @@ class Run:
         """Keep the tables of the latest evaluation of a split, in place of those of earlier ones."""
         if tables:
             found = {name: table if isinstance(table, dict) else table.tolist() for name, table in tables.items()}
-            self.write(f"tables/{split}.json", dump(plain({"step": step, **found})))
+            with self.forgiving("tables/"):
+                self.write(f"tables/{split}.json", dump(plain({"step": step, **found})))
 
     def samples(self, step: int, lines: Sequence[str], split: str = "valid") -> None:
         """Keep and show lines of text that say what the model now does."""
         if not lines:
             return
-        self.write(f"samples/step-{step:010d}-{split}.txt", ("\n".join(lines) + "\n").encode())
+        with self.forgiving("samples/"):
+            self.write(f"samples/step-{step:010d}-{split}.txt", ("\n".join(lines) + "\n").encode())
         if self.console:
             self.console.samples(step, lines)
 
@@ -207,7 +214,8 @@ class Run:
         from ptft.canvas import png_bytes
 
         for name, picture in pictures.items():
-            self.write(f"pictures/step-{step:010d}-{split}-{name}.png", png_bytes(picture))
+            with self.forgiving("pictures/"):
+                self.write(f"pictures/step-{step:010d}-{split}-{name}.png", png_bytes(picture))
 
     def note(self, text: str) -> None:
         """Say a warning, now and again at the end."""
@@ -216,7 +224,19 @@ class Run:
 
     def bad_batch(self, step: int, rows: Iterable[int], values: Mapping[str, float]) -> None:
         """Write down which rows made a step's numbers not finite."""
-        self._bad_batches.append({"step": step, "rows": [int(row) for row in rows], **values})
+        with self.forgiving("bad_batches.jsonl"):
+            self._bad_batches.append({"step": step, "rows": [int(row) for row in rows], **values})
+
+    @contextlib.contextmanager
+    def forgiving(self, what: str) -> Iterator[None]:
+        """Where the disk refuses what a run can do without, a warning may be enough (`warns`)."""
+        try:
+            yield
+        except MachineError as error:
+            if not self.warns:
+                raise
+            reason = str(error).rpartition(": ")[2]
+            self.note(f"{what} lacks what the disk refused, training goes on (trainer.on_save_error=warn): {reason}")
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the run folder whole, in place of an older one."""

@@ -24,7 +24,7 @@ CHOICES = {
     "weights": ("trained", "initial"),
     "ckpt_load.weights": ("model", "ema", "teacher"),
     "precision": PRECISIONS,
-    "pooling": ("mean", "max", "last", "cls", "concat"),
+    "pooling": ("mean", "max", "last", "before_end", "cls", "concat"),
     "format": ("safetensors", "hf", "peft", "torch_export", "onnx", "int8", "vectors"),
 }
 NONFINITE = ("stop", "skip", "rollback")
@@ -300,10 +300,21 @@ ROOTS = {
 }
 
 
-def register(*commands: str) -> None:
-    """Make the types of these commands known to Hydra, or of all: `schema/COMMAND` for each root."""
+def register(*commands: str, typed: bool = True) -> None:
+    """Make the types of these commands known to Hydra, or of all: `schema/COMMAND` for each root.
+
+    typed: if not, their settings take any value.
+    """
     for command in commands or ROOTS:
-        store(command, ROOTS[command], group="schema", package="_global_")
+        node = ROOTS[command] if typed else untyped(command)
+        store(command, node, group="schema", package="_global_")
+
+
+def untyped(command: str) -> Any:
+    """The settings of a command without their types."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(ROOTS[command])))
 
 
 def store(name: str, node: Any, group: str, package: str | None = None) -> None:
@@ -324,6 +335,14 @@ def hydra_is_modern() -> bool:
 def version_base() -> dict[str, str]:
     """The version whose defaults Hydra 1.3 should follow; 1.4 does not ask."""
     return {} if hydra_is_modern() else {"version_base": "1.3"}
+
+
+def bare() -> list[str]:
+    """Overrides without which Hydra would compose parts of its own that one run does not use: launchers, logging, help."""
+    from hydra.conf import HydraConf
+
+    own = [entry for entry in HydraConf().defaults if isinstance(entry, dict)]
+    return [f"~hydra/{group}" for entry in own for group, option in entry.items() if option is not None]
 
 
 def check_root(config: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from ptft.checkpoint import save
 from ptft.choices import commands, comments, config_dir
 from ptft.cli import main
 from ptft.compose import OF_ONE_LAUNCH
-from ptft.errors import CheckpointError, DataError, Diverged, MachineError, Stopped
+from ptft.errors import CheckpointError, DataError, Diverged, MachineError, OptionError, Stopped
 
 COMMANDS = ("train", "evaluate", "predict", "generate", "check", "show")
 
@@ -155,7 +156,21 @@ MISTAKES = [
         "find lr evaluate",
         "expected a command to try, as in ptft find lr pretrain key=value; found 'evaluate'; choose from: finetune, pretrain",
     ),
-    ("find lr -m seed=0,1", "find is about one run: leave out -m"),
+    ("find lr -m seed=0,1", "find does not sweep: leave out -m"),
+    (
+        "find lr find.memory=8G",
+        "find.memory is for ptft find batch; ptft find lr has find.steps, find.lowest, find.highest, find.to",
+    ),
+    ("find batch pretrain find.highest=1", "find.highest is for ptft find lr; ptft find batch has find.memory, find.seconds"),
+    ("diff -m a b", "diff does not sweep: leave out -m"),
+    ("show -m model=gpt,nnlm", "show does not sweep: leave out -m"),
+    ("list model -m", "list does not sweep: leave out -m"),
+    ("data preview -m dataset=digits,shakespeare", "data does not sweep: leave out -m"),
+    ("pretrain --package=model", "--package goes with --cfg=job"),
+    (
+        "pretrain -m dataset.path=[a=b,c",
+        "dataset.path=[a=b,c is not a list of values; write one that holds odd characters in quotes: dataset.path='a=b',c",
+    ),
     ("find lr find.step=3", "find has no setting 'step'; did you mean 'steps'?"),
     ("find lr find.lowest=0", "find.lowest: expected more than 0, found 0.0"),
     ("find lr find.lowest=2", "find.lowest: expected less than find.highest=1, found 2"),
@@ -205,7 +220,7 @@ def test_all_faults_are_said_at_once(composed, capsys):
 
 
 IN_OWN_FILES = [
-    ("trainer: {stepz: 3}", "experiment/mine.yaml: there is no setting 'trainer.stepz'; did you mean 'steps'?"),
+    ("trainer: {stepz: 3}", "experiment/mine.yaml: trainer has no setting 'stepz'; did you mean 'steps'?"),
     ("optimizer: {lrr: 3}", "optimizer has no setting 'lrr'; did you mean 'lr'?"),
     ("trainer: {steps: many}", "experiment/mine.yaml: trainer.steps: expected a whole number, found 'many'"),
     ("trainr: {steps: 3}", "experiment/mine.yaml: there is no setting 'trainr'; did you mean 'trainer'?"),
@@ -247,6 +262,27 @@ def test_faults_of_every_kind_in_own_files_are_said_at_once(own, composed, capsy
     assert not composed
 
 
+def test_values_of_a_wrong_type_in_own_files_are_said_beside_faults_of_other_kinds(own, composed, capsys):
+    (own / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\noptimizer: {lrr: 3}\ntrainer: {batch_size: 0, steps: many, stepz: 3, clip: hard}\n"
+        "ckpt_load: {reinit_top: all}\nseed: one\ndevice: gpu\n"
+    )
+    assert main(["pretrain", "--config-dir=my", "experiment=mine", "dataset=labelled_text"]) == 2
+    said = [line.removeprefix("ptft pretrain: ") for line in capsys.readouterr().err.splitlines()]
+    assert sorted(line.removeprefix("experiment/mine.yaml: ") for line in said) == [
+        "ckpt_load.reinit_top: expected a whole number, found 'all'",
+        "dataset.path must be given: dataset.path=VALUE",
+        "device: expected auto, cpu, cuda, cuda:0 or mps, found 'gpu'",
+        "optimizer has no setting 'lrr'; did you mean 'lr'?",
+        "seed: expected a whole number, found 'one'",
+        "trainer has no setting 'stepz'; did you mean 'steps'?",
+        "trainer.batch_size: expected at least 1, found 0",
+        "trainer.clip: expected a number, found 'hard'",
+        "trainer.steps: expected a whole number, found 'many'",
+    ]
+    assert not composed
+
+
 def test_a_class_of_ones_own_choice_is_told_all_that_its_constructor_misses_and_what_else_is_wrong(own, composed, capsys):
     (own / "schedule").mkdir()
     (own / "schedule" / "mine.yaml").write_text("# Mine\n_target_: ptft.schedules.Cosine\nwarmup: [1]\nend: 0\n")
@@ -282,6 +318,31 @@ def test_a_task_without_its_package_is_told_how_to_begin(own, capsys):
     assert main(words.split()) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "task/mine.yaml: begin the file with '# @package objective'" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("data dataset=digits transform=simclr transform.flip=2", "transform=simclr: flip=2 is no probability"),
+        ("finetune ckpt=null task=classify task.label_smoothing=2", "task=classify: label_smoothing=2 is no share"),
+        ("finetune ckpt=null --config-dir=my task=mine", "task=mine: label_smoothing=3 is no share"),
+        ("finetune ckpt=null -m task.label_smoothing=2,3 run=sweep", "task=classify: label_smoothing=3 is no share"),
+    ],
+)
+def test_what_a_constructor_refuses_is_said_with_the_option_as_it_is_typed(typed, answer, own, monkeypatch, capsys):
+    (own / "task").mkdir()
+    node = yaml.safe_load((config_dir() / "task" / "classify.yaml").read_text()) | {"label_smoothing": 3}
+    (own / "task" / "mine.yaml").write_text(f"# @package objective\n{yaml.safe_dump(node)}")
+    monkeypatch.delitem(sys.modules, "ptft.commands.train")
+    digits = ["dataset=digits", "model=linear", "trainer.steps=1"] if typed.startswith("finetune") else []
+    assert main([*typed.split(), *digits]) in (1, 2)
+    assert f": {answer}" in capsys.readouterr().err
+
+
+def test_a_class_that_was_chosen_by_no_name_is_named_itself():
+    error = OptionError("model", "GPT", "dim=30 cannot be split over heads=4")
+    assert str(error.as_chosen({"model": "from_ckpt", "task": "classify"})) == str(error)
+    assert str(error) == "model GPT: dim=30 cannot be split over heads=4"
 
 
 def test_an_experiment_without_its_package_is_told_how_to_begin(own, capsys):
@@ -618,7 +679,7 @@ COMPLETIONS = [
     ("ptft f", ["finetune", "find"]),
     ("ptft check fi", ["finetune"]),
     ("ptft find l", ["lr"]),
-    ("ptft find lr pretrain find.s", ["find.steps=", "find.seconds="]),
+    ("ptft find lr pretrain find.s", ["find.steps="]),
     ("ptft find lr finetune ckpt=some", ["ckpt=some_run/"]),
     ("ptft list opt", ["optimizer"]),
     ("ptft ls opt", ["optimizer"]),
@@ -648,6 +709,14 @@ def test_the_shell_completes(line, words, composed, capsys, monkeypatch):
 def test_the_completion_script_is_for_ptft(composed, capsys):
     assert main(["-sc", "install=bash"]) == 0
     assert "ptft" in capsys.readouterr().out
+
+
+def test_memory_is_collected_while_a_command_runs_and_after_a_mistake(composed, monkeypatch):
+    found = []
+    monkeypatch.setattr(sys.modules["ptft.commands.train"], "main", lambda config: found.append(gc.isenabled()))
+    assert main(["pretrain"]) == 0
+    assert main(["pretrain", "sead=1"]) == 2
+    assert found == [True] and gc.isenabled()
 
 
 def test_flags_may_have_their_value_beside_or_behind_them():

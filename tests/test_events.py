@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ptft.errors import MachineError
 from ptft.events import TensorBoard
 
 
@@ -37,3 +38,11 @@ def test_a_resumed_run_withdraws_the_steps_it_does_again(tmp_path):
 def test_a_run_that_logs_nothing_leaves_no_file(tmp_path):
     TensorBoard(tmp_path / "tensorboard").close()
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_after_a_refusal_nothing_more_is_tried(tmp_path):
+    (tmp_path / "file").write_text("")
+    board = TensorBoard(tmp_path / "file")
+    with pytest.raises(MachineError, match="file: "):
+        board.scalars(1, "train", {"loss": 1.0})
+    board.scalars(2, "train", {"loss": 1.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptft import checkpoint
+from ptft import checkpoint, durable, events, journal, pictures
 from ptft.errors import CheckpointError, DataError, Diverged, MachineError, UserError
 from ptft.locate import locate
 from ptft.objectives import bert
@@ -466,6 +467,25 @@ def test_a_full_disk_ends_a_run_unless_it_is_told_to_warn(full_disk, train, data
     assert saved(run) == [2, 6]
     assert steps(run, "train") == [1, 2, 3, 4, 5, 6]
     assert "step 4 is not saved, training goes on" in (run / "README.md").read_text()
+
+
+def test_metrics_and_pictures_that_a_full_disk_refuses_end_a_run_unless_it_is_told_to_warn(train, data, tmp_path, monkeypatch):
+    def refused(*about):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for module, name in ((journal, "whole"), (events, "whole")):
+        monkeypatch.setattr(module, name, refused)
+    monkeypatch.setattr(pictures, "schedule", durable.refusals("schedule.png")(refused))
+    words = *SCRATCH, *data.classes, *EACH_STEP, *SAVING
+    with pytest.raises(MachineError, match="No space left") as full:
+        train(tmp_path / "stop", *words)
+    assert full.value.exit_code == 6
+    run = train(tmp_path / "warn", *words, "trainer.on_save_error=warn")
+    assert saved(run) == [2, 4, 6] and metrics(run) == []
+    assert {"valid", "test"} == set(read_json(run / "scores.json"))
+    card = (run / "README.md").read_text()
+    for name in ("metrics.jsonl", "tensorboard/", "schedule.png"):
+        assert f"{name} lacks what the disk refused, training goes on" in card
 
 
 def test_a_disk_that_refuses_the_last_checkpoint_ends_the_run_whatever_it_is_told(full_disk, train, data, tmp_path):

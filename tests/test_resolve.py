@@ -33,12 +33,12 @@ def test_facts_go_only_to_parameters_that_ask_for_them(node):
 
 
 def test_a_fact_that_is_not_known_is_named(node):
-    with pytest.raises(UserError, match="model.gpt needs vocab_size, which this data and model do not give"):
+    with pytest.raises(UserError, match="model GPT needs vocab_size, which this data and model do not give"):
         resolve("model", node, {})
 
 
-def test_what_the_constructor_refuses_is_said_with_the_name_of_the_option(node):
-    with pytest.raises(UserError, match="^model.gpt: .*dim=30.*heads=4"):
+def test_what_the_constructor_refuses_is_said_with_the_name_of_the_class(node):
+    with pytest.raises(UserError, match="^model GPT: .*dim=30.*heads=4"):
         resolve("model", {**node, "dim": 30}, {"vocab_size": 50})
 
 

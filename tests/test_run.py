@@ -1,6 +1,8 @@
+import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -49,6 +51,54 @@ def test_a_new_folder_says_what_was_started(stopped):
         "data": "d" * 64,
         "tokenizer": "t" * 64,
     }
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """A disk that takes files up to this size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+WRITES = {
+    "metrics.jsonl": lambda run: run.log(2, "train", {"loss": 0.5}),
+    "samples/": lambda run: run.samples(2, ["to be, or not to be"]),
+    "pictures/": lambda run: run.pictures(2, {"views": torch.rand(3, 20, 20)}),
+    "tables/": lambda run: run.tables(2, {"confusion_matrix": torch.eye(3)}),
+    "bad_batches.jsonl": lambda run: run.bad_batch(2, range(40), {"loss": 0.5}),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_full_disk_ends_a_run_where_it_is_not_told_to_warn(what, tmp_path):
+    with Run.open(tmp_path / "run", CONFIG) as run, largest_file(9), pytest.raises(MachineError, match="too large") as full:
+        WRITES[what](run)
+    assert full.value.exit_code == 6 and "\n" not in str(full.value)
+
+
+def test_a_run_that_is_told_to_warn_does_without_what_a_full_disk_refuses(tmp_path):
+    console = Console(9, stream=io.StringIO())
+    with Run.open(tmp_path / "run", CONFIG, console=console, warns=True) as run:
+        run.log(1, "train", {"loss": 1.0})
+        with largest_file(70):  # a part of the next line fits
+            for write in (*WRITES.values(), WRITES["metrics.jsonl"]):
+                write(run)
+        said = console.notes
+        run.log(3, "train", {"loss": 0.3})
+    assert [text.partition(" ")[0] for text in said] == [
+        "metrics.jsonl",
+        "tensorboard/",
+        "pictures/",
+        "tables/",
+        "bad_batches.jsonl",
+    ]
+    assert all(text.endswith("training goes on (trainer.on_save_error=warn): File too large") for text in said)
+    assert [row["step"] for row in metrics(run.folder)] == [1, 3]
+    assert not [path for path in run.folder.rglob("*") if path.name.startswith(".tmp")]
 
 
 def test_a_run_that_failed_before_its_first_step_left_nothing_to_lose(tmp_path):

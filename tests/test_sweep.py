@@ -57,6 +57,11 @@ def test_every_combination_runs_in_a_folder_of_its_own(jobs):
     assert [job["run"] for job in jobs] == ["grid/0", "grid/1", "grid/2", "grid/3"]
 
 
+def test_values_that_hold_odd_characters_are_several_all_the_same(jobs):
+    assert sweep("dataset.path=a=1,b=2 run=odd") == 0
+    assert [job["dataset"]["path"] for job in jobs] == ["a=1", "b=2"]
+
+
 @pytest.mark.slow
 def test_the_table_ranks_means_over_seeds_and_gives_their_spread(jobs):
     assert sweep("optimizer.lr=0.1,0.2 seed=0,1,2 run=grid") == 0

@@ -17,7 +17,7 @@ from ptft.loop import Evaluation, evaluate, fit
 from ptft.manifest import verify
 from ptft.run import Run
 from ptft.training import Training
-from ptft.trial import smaller
+from ptft.trial import shortened, smaller
 
 
 def main(config: dict, console: Console | None = None) -> tuple[str, float, bool] | None:
@@ -40,6 +40,7 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float, bool
             parent=source,
             keep_last=config["trainer"]["keep_last"],
             console=console,
+            warns=config["trainer"]["on_save_error"] == "warn",
         ) as run,
         ExitStack() as workers,
     ):
@@ -84,7 +85,7 @@ def _keep_index(stage: build.Stage, run: Run) -> None:
     few = getattr(stage.dataset, "few_labels", None)
     if few is not None:
         text = json.dumps({"per_class": stage.config["dataset"]["per_class"], "rows": few}, ensure_ascii=False, indent=1)
-        (run.folder / "few_labels.json").write_text(text + "\n", encoding="utf-8")
+        run.write("few_labels.json", f"{text}\n".encode())
 
 
 def _loader(stage: build.Stage, split: str) -> Loader | None:
@@ -104,14 +105,14 @@ def _announce(console: Console, stage: build.Stage, settings: SimpleNamespace, r
 def _final(training: Training, loaders: dict, settings: SimpleNamespace, run: Run) -> dict[str, Evaluation]:
     """Score the chosen weights: all of valid, and test, which is looked at here and nowhere else.
 
-    In fp32, as `ptft evaluate` does: scores belong to the weights, not to the number format they were trained in.
+    In fp32, as by `ptft evaluate`: scores belong to the weights, not to the number format they were trained in.
     """
     chosen = locate(str(run.folder))
     last = training.progress.step
     if chosen != run.latest():
         verify(chosen)
         training.restore(chosen)
-    exact = SimpleNamespace(**{**vars(settings), "precision": "fp32"})
+    exact = shortened(settings, precision="fp32")
     found = {}
     for split in ("valid", "test"):
         if loaders[split]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from ptft import machine, schema, trial
+from ptft.choices import FOUND, comments, config_dir
 from ptft.commands import find
 from ptft.errors import DataError, MachineError
 from ptft.objectives.mlm import MLM
@@ -45,6 +46,14 @@ def test_the_climb_ends_where_the_loss_is_four_times_the_lowest():
         assert not climb.stop
         climb.log(step, "train", {"loss": loss})
     assert climb.stop
+
+
+def test_each_setting_is_of_one_finder_which_its_comment_names():
+    said = comments(config_dir() / "find.yaml")
+    assert {f"find.{name}": sought for sought, names in FOUND.items() for name in names} == {
+        key: text.partition(":")[0] for key, text in said.items()
+    }
+    assert {name for names in FOUND.values() for name in names} == set(vars(OPTIONS))
 
 
 def test_no_rate_is_found_from_none(cli, data):
