@@ -63,6 +63,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
     batch = _seconds_per_batch(training, valid or test, settings)
     evaluation, final = batch * min(batches, settings.eval_batches or batches), batch * (batches + of_test)
     saving = seconds(lambda: run.save(2, *training.capture()))
+    whole = starting + _total(settings, step, evaluation, saving) + final
     checkpoint = sum(path.stat().st_size for path in run.latest().rglob("*"))
     return {
         "data": {name: found for name, found in stage.dataset.describe().items() if found not in ([], {}, None)},
@@ -74,7 +75,7 @@ def _try(stage: build.Stage, run: Run) -> dict[str, Any]:
         "epochs": round(settings.steps / settings.steps_per_epoch, 2),
         "memory": f"{size(machine.peak_memory(stage.device))} at the longest batch",
         "disk": f"{size(checkpoint)} a checkpoint, {size(checkpoint * (trainer['keep_last'] + 2))} at most",
-        "time": f"{as_clock(starting + _total(settings, step, evaluation, saving) + final)}, {as_clock(starting)} until it trains",
+        "time": f"{as_clock(whole)}, {as_clock(starting)} until it trains",
     }
 
 
