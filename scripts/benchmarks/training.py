@@ -23,13 +23,15 @@ GPT = (
     f"tokenizer.vocab_size=8192 {FLAT}"
 )
 CHARACTERS = "experiment=shakespeare_char"
+SOONER, SOONER_STEPS, NANOGPT_STEPS = f"experiment=shakespeare_char_fast {FLAT}", 110, 2000
 LARGER = (
     f"{CHARACTERS} model.layers=6 model.heads=6 model.dim=384 model.hidden=1536 model.max_length=256 model.dropout=0.2 "
     "trainer.batch_size=64"
 )
 NANOGPT = (
     "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=1 --eval_interval=1000000 --log_interval=1 "
-    "--block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
+    "--block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --dropout=0.0 "
+    f"--max_iters={NANOGPT_STEPS} --lr_decay_iters={NANOGPT_STEPS}"
 )
 
 
@@ -58,6 +60,18 @@ def clm(options: Namespace, folder: Path) -> None:
     if options.nanogpt:
         peers = {"nanoGPT": ["nanogpt", str(options.nanogpt), *NANOGPT.split(), f"--out_dir={folder / 'nanogpt'}"]}
         against(options, folder, CHARACTERS, peers)
+        sooner(options, folder, peers)
+
+
+def sooner(options: Namespace, folder: Path, peers: dict[str, list[str]]) -> None:
+    """Time of the steps until nanoGPT's final loss: nanoGPT's own, and those of shakespeare_char_fast, which ends below it."""
+    turns = interleave({"ptft": ["ptft", *settings(options, folder, SOONER)]} | peers, budget(options, 60), folder, equal=False)
+    steps = {"ptft": SOONER_STEPS, "nanoGPT": NANOGPT_STEPS}
+    seconds = {name: [steps[name] * turn["seconds"] / turn["steps"] for turn in told] for name, told in turns.items()}
+    faster = [theirs / ours for theirs, ours in zip(seconds["nanoGPT"], seconds["ptft"], strict=True)]
+    rows = [[name, steps[name], f"{statistics.median(seconds[name]):.1f}"] for name in steps]
+    rows = [[*rows[0], "", "", ""], [*rows[1], *spread(faster)]]
+    table(["until nanoGPT's final loss", "steps", "seconds of steps", "ptft is faster: min", "median", "max"], rows)
 
 
 def against_transformers(options: Namespace, folder: Path, words: str) -> None:
