@@ -17,7 +17,7 @@ from ptft.data.cache import cached
 from ptft.errors import CheckpointError, Diverged
 from ptft.manifest import MANIFEST
 
-VERSION = 5  # raise it when the same files would be read differently: what was kept is then made again
+VERSION = 6  # raise it when the same files would be read differently: what was kept is then made again
 KEPT: dict[str, Path] = {}  # by this process, which asks several times
 
 

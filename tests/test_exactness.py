@@ -15,11 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptft import records
+from ptft import build, records
 from ptft.data.loader import Assembly
 from ptft.errors import Stopped
 from ptft.locate import locate
 from ptft.logs import Console
+from ptft.nn import text
 
 SIZES = ("model.dim=16", "model.hidden=32", "model.max_length=48", "tokenizer=byte")
 # rows 30 and 6 rows a step: an epoch is 5 steps
@@ -66,10 +67,14 @@ def command(objective: str, data) -> tuple[str, ...]:
         "classify": (*finetune, "task=classify", *both, *data.classes),
         "regress": (*finetune, "task=regress", *both, *data.numbers),
         "translate": ("pretrain", "objective=translate", "objective.max_tokens=2", *sides, *data.pairs),
+        "seq2seq": ("pretrain", "objective=translate", "objective.max_tokens=2", "model=seq2seq", *data.pairs),
+        "tag": (*finetune, "task=tag", *both),
         "infill": ("pretrain", "objective=infill", *sides, *data.text),
+        "plm": ("pretrain", "objective=plm", "objective.mem_len=0", "model.layers=2", "model.heads=2", *data.text),
+        "bilm": ("pretrain", "objective=bilm", "objective.carry=false", *data.text),
         "generate": (*finetune, "task=generate", "objective.max_tokens=2", *causal, *data.pairs),
     }
-    return *words[objective], *SIZES
+    return *words[objective], *(size for size in SIZES if objective != "seq2seq" or "hidden" not in size)
 
 
 class Interrupting(Console):
@@ -223,7 +228,10 @@ def test_the_number_of_workers_changes_nothing(train, data, tmp_path):
         assert content(run)["model.safetensors"] == content(runs[0])["model.safetensors"]
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("bert", "classify", "regress", "generate")]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("bert", "plm", "bilm", "translate", "infill", "classify", "regress", "generate")
+]
 
 
 @pytest.mark.parametrize("objective", ["mlm", "clm", *SLOW])
@@ -246,6 +254,37 @@ def test_accumulating_small_batches_equals_the_big_one(objective, train, compose
     for part in parts:
         for name, value in part.items():
             torch.testing.assert_close(value, whole[name], rtol=1e-6, atol=1e-7)
+
+
+RAGGED = ("bert", "classify", "generate", "translate", "seq2seq", "tag")
+
+
+@pytest.mark.parametrize("objective", RAGGED)
+def test_the_width_that_a_batch_is_padded_to_changes_no_loss_and_no_prediction(objective, compose, data, tmp_path, monkeypatch):
+    tagged = tmp_path / "tagged.conll"
+    tagged.write_text(
+        "".join(f"Ann B-PER\nsat O\n{'on O' * (row % 2)}\n{'Bob B-PER' * (row % 3 > 1)}\n\n" for row in range(60))
+    )
+    own = ("dataset=tagged_text", f"dataset.path={tagged}") if objective == "tag" else ()
+    stage = build.stage(compose(*command(objective, data), *own, "device=cpu", "model.dropout=0"))
+    objective, loader = stage.objective.eval(), stage.loader("train", 5)
+    widths, found = [], []
+    for multiple in (1, 8):
+        monkeypatch.setattr(text, "WIDTHS", multiple)
+        batches = list(loader.epoch())
+        with torch.no_grad():
+            outputs = [objective(batch) for batch in batches]
+        widths.append([batch["inputs"]["tokens"].shape[1] for batch in batches])
+        found.append([(output.loss / output.count, output.count, output.prediction) for output in outputs])
+    assert any(width % 8 for width in widths[0])
+    assert all(width % 8 == 0 for width in widths[1])
+    for (loss, count, prediction), (wide_loss, wide_count, wide_prediction) in zip(*found, strict=True):
+        torch.testing.assert_close(wide_loss, loss, rtol=1e-6, atol=0)
+        assert wide_count == count
+        if isinstance(prediction, torch.Tensor):
+            torch.testing.assert_close(wide_prediction, prediction, rtol=1e-5, atol=1e-6)
+        else:  # texts that were written
+            assert wide_prediction == prediction
 
 
 @pytest.mark.slow

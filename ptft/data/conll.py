@@ -32,7 +32,8 @@ COMMENT = re.compile(r"#\s*([\w.]+)\s*=\s*(.*)")
 class Sentence:
     """Words and their tags. where: what an error message names. name: its id, if it has one.
 
-    marked: the number of the word that the tags are about, such as the predicate of its arguments.
+    marked: the number of the word that the tags are about, such as the predicate of its arguments. text: what the words were
+    found in, if that was running text.
     """
 
     words: list[str]
@@ -40,6 +41,7 @@ class Sentence:
     where: str
     name: Any = None
     marked: int | None = None
+    text: str | None = None
 
 
 def is_table(path: Path) -> bool:
@@ -178,7 +180,7 @@ def listed(row: dict[str, Any], where: str, name: str) -> list[str]:
         raise DataError(f"{where}: column '{name}' holds {type_name(cell)}, expected a list")
     for part in cell:
         if not isinstance(part, str):
-            raise DataError(f"{where}: column '{name}' lists {type_name(part)}, expected only strings")
+            raise DataError(f"{where}: column '{name}' lists {type_name(part)}, expected only strings (words, names of tags)")
     return cell
 
 

@@ -12,6 +12,8 @@ from ptft.errors import CheckpointError, MachineError, UserError
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
 WANTED = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZERS]
+OLD_WEIGHTS, OLD_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"  # of before safetensors
+OLD_WANTED = [OLD_WEIGHTS, OLD_INDEX, "pytorch_model-*.bin"]
 NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # on the hub: MODEL or OWNER/MODEL
 JSON_BYTES = 64 << 20
 
@@ -40,7 +42,10 @@ def _downloaded(name: str) -> Path:
     except ImportError:
         raise MachineError(f"hf:{name} is no folder here, and a download needs: pip install huggingface_hub") from None
     try:
-        return Path(snapshot_download(name, allow_patterns=WANTED))
+        found = Path(snapshot_download(name, allow_patterns=WANTED))
+        if (found / WEIGHTS).exists() or (found / INDEX).exists():
+            return found
+        return Path(snapshot_download(name, allow_patterns=[*WANTED, *OLD_WANTED]))
     except Exception as error:  # offline, unknown, forbidden, disk full: the hub has a class for each
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise MachineError(f"hf:{name} is no folder here, and the hub does not give it: {reason}") from error

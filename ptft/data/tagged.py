@@ -43,8 +43,9 @@ class Reader:
             encoder.learn([sentence.words])
             tokens, places, _ = encoder.pieces(sentence.words)
             example = {"tokens": tokens, "places": places, "words": sentence.words, "row": number}
-            marked = {} if sentence.marked is None else {"marked": sentence.marked}
-            yield number if sentence.name is None else sentence.name, example | marked
+            more = {"marked": sentence.marked, "text": sentence.text}
+            example |= {name: value for name, value in more.items() if value is not None}
+            yield number if sentence.name is None else sentence.name, example
 
 
 class TaggedText(LabelledText):

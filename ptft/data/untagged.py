@@ -30,7 +30,10 @@ def new_sentences(source: str, token: Column) -> Iterator[Sentence]:
         yield from of_columns(path, number, None)
         return
     for where, row in input_rows(source):
-        yield Sentence(words_in(row, where, token), None, where, row_id(row, None))
+        name = column_of(row, token)
+        text = row[name] if isinstance(row.get(name), str) else None
+        words = listed(row, where, name) if text is None else words_of(text)
+        yield Sentence(words, None, where, row_id(row, None), text=text)
 
 
 def is_columns(path: Path) -> bool:
@@ -46,7 +49,6 @@ def is_columns(path: Path) -> bool:
     return len(widths) == 1 and widths != {1} and all(cells[-1] == NO_TAG or CHUNK.fullmatch(cells[-1]) for cells in rows)
 
 
-def words_in(row: dict[str, Any], where: str, token: Column) -> list[str]:
-    """The words of a row: a list of them, or a text."""
-    name = token if token in row else next(iter(named(list(row), TOKEN_NAMES)), str(token))
-    return words_of(row[name]) if isinstance(row.get(name), str) else listed(row, where, name)
+def column_of(row: dict[str, Any], token: Column) -> str:
+    """The field of a row that its words are in: the training file's, or one of a usual name."""
+    return token if token in row else next(iter(named(list(row), TOKEN_NAMES)), str(token))

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ptft import resolve
+from ptft import resolve, weight_files
 from ptft.choices import config_dir
 from ptft.data import hub, published
 from ptft.data.tokenizer import Tokenizer
@@ -71,23 +72,21 @@ def _digest(path: Path, size: int, modified: int) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights, the index of shards among them. Raises CheckpointError."""
-    if (folder / hub.WEIGHTS).exists():
-        return [folder / hub.WEIGHTS]
-    shards = hub.read_json(folder / hub.INDEX).get("weight_map")
+    """The files that hold the weights, the index of shards among them; old ones where no others are. Raises CheckpointError."""
+    names = (hub.WEIGHTS, hub.INDEX, hub.OLD_WEIGHTS, hub.OLD_INDEX)
+    whole = next((folder / name for name in names if (folder / name).exists()), None)
+    if whole is None:
+        raise CheckpointError(f"{folder}: expected weights in {hub.WEIGHTS} or {hub.OLD_WEIGHTS}, found none")
+    if whole.suffix != ".json":
+        return [whole]
+    shards = hub.read_json(whole).get("weight_map")
     if not isinstance(shards, dict):
-        pickles = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-        why = (
-            f"only {pickles[0]}, and pickles are not read: save the model again with a newer transformers"
-            if pickles
-            else "none"
-        )
-        raise CheckpointError(f"{folder}: expected weights in {hub.WEIGHTS}, found {why}")
+        raise CheckpointError(f"{whole}: expected the files of the weights by name as weight_map")
     names = sorted(set(map(str, shards.values())))
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
-            raise CheckpointError(f"{folder / hub.INDEX} names {name}, which is not there")
-    return [folder / hub.INDEX, *(folder / name for name in names)]
+            raise CheckpointError(f"{whole} names {name}, which is not there")
+    return [whole, *(folder / name for name in names)]
 
 
 def read(folder: Path, source: str) -> Imported:
@@ -125,16 +124,21 @@ def _state(family: Family, folder: Path) -> State:
     """Every tensor of the files, in fp32, under the names of the model without a head. Raises CheckpointError."""
     found: State = {}
     for path in _weight_files(folder):
-        if path.suffix != ".safetensors":
-            continue
-        try:
-            with safe_open(path, framework="pt") as content:
-                names = list(content.keys())
-                found |= {_plain(family, name): content.get_tensor(name) for name in names}
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
+        if path.suffix != ".json":
+            found |= {_plain(family, name): tensor for name, tensor in _tensors(path).items() if isinstance(tensor, Tensor)}
     held = {name: tensor for name, tensor in found.items() if tensor.numel()}  # a table without rows says nothing
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in held.items()}
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """What a file of weights holds by name; of a pickle, nothing that could run. Raises CheckpointError."""
+    if path.suffix != ".safetensors":
+        found = weight_files.read(path)
+        return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
 
 
 def _plain(family: Family, name: str) -> str:

@@ -15,17 +15,16 @@ from ptft.objective import Example
 from ptft.randomness import Draw
 
 Inputs = dict[str, Tensor]
-WIDTHS = 8  # batches of texts are so many tokens wide, or a multiple: a CPU compiles, and keeps, kernels for each width
 
 
 @dataclass
 class TextInputs:
-    """Tokens of one or two texts, padded to one of a few widths."""
+    """Tokens of one or two texts."""
 
     layout: Layout
 
     def __call__(self, examples: list[Example], draw: Draw) -> Inputs:
-        return self.layout.inputs(examples, WIDTHS)
+        return self.layout.inputs(examples)
 
 
 @dataclass

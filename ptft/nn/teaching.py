@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ptft.nn.language import IGNORED
-from ptft.nn.text import Layout, pad, text_inputs
+from ptft.nn.text import Layout, pad, text_inputs, wide
 from ptft.objective import Batch
 
 Rows = Sequence[np.ndarray]
@@ -39,14 +39,15 @@ class Teaching:
 
     def __call__(self, sources: Rows, targets: Rows | None) -> Batch:
         """A batch; one without targets is only read."""
-        batch: Batch = {"inputs": text_inputs([self.source(tokens) for tokens in sources], self.layout.pad_id)}
+        room, read = self.layout.max_length, [self.source(tokens) for tokens in sources]
+        batch: Batch = {"inputs": text_inputs(read, self.layout.pad_id, wide(read, room))}
         if targets is None:
             return batch
-        room = self.layout.max_length
         written = [np.append(tokens, self.end)[:room] for tokens in targets]
         begun = [np.append(self.start, tokens[:-1]) for tokens in written]
-        batch["inputs"]["target"] = torch.from_numpy(pad(begun, self.layout.pad_id))
-        return batch | learned(pad(written, IGNORED))
+        width = wide(written, room)
+        batch["inputs"]["target"] = torch.from_numpy(pad(begun, self.layout.pad_id, width=width))
+        return batch | learned(pad(written, IGNORED, width=width))
 
 
 def learned(targets: np.ndarray) -> Batch:

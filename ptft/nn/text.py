@@ -10,6 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+WIDTHS = 8  # texts of any lengths come in batches so many tokens wide, or a multiple: a CPU keeps compiled kernels for each
+
+
+def wide(rows: Sequence[np.ndarray], most: int) -> int:
+    """The width of a batch of rows of any lengths: one of few, at most `most` where the rows are not longer."""
+    longest = max(map(len, rows))
+    return max(longest, min(most, -(-longest // WIDTHS) * WIDTHS))
+
 
 def pad(rows: Sequence[np.ndarray], value: int, dtype=np.int64, width: int = 0) -> np.ndarray:
     """Rows of unequal length as one array [B, longest, at least width], filled up with `value` at the end."""
@@ -98,15 +106,11 @@ class Layout:
         begin = np.concatenate((self.before, first[:kept], self.between))
         return np.concatenate((begin, second[:second_kept], (self.end,))), len(begin)
 
-    def inputs(self, examples: Sequence[dict], multiple: int = 1) -> dict[str, Tensor]:
-        """A batch of examples {"tokens", maybe "pair"} as a model's inputs.
-
-        multiple: what the width of the batch is rounded up to, as far as the model reads.
-        """
+    def inputs(self, examples: Sequence[dict]) -> dict[str, Tensor]:
+        """A batch of examples {"tokens", maybe "pair"} as a model's inputs, in one of few widths."""
         arranged = [self.arrange(example["tokens"], example.get("pair")) for example in examples]
-        longest = max(len(row) for row, _ in arranged)
-        width = min(self.max_length, -(-longest // multiple) * multiple)
-        inputs = text_inputs([row for row, _ in arranged], self.pad_id, width)
+        rows = [row for row, _ in arranged]
+        inputs = text_inputs(rows, self.pad_id, wide(rows, self.max_length))
         if self.segments:
             begins = torch.tensor([[begin] for _, begin in arranged])
             inputs["segments"] = (torch.arange(inputs["tokens"].shape[1]) >= begins).long()

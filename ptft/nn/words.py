@@ -29,6 +29,12 @@ def text_of(words: Sequence[str]) -> str:
     return "".join(with_blanks(words)).removeprefix(" ")
 
 
+def part_of(text: str, start: int, end: int) -> str:
+    """What a line has from its word number `start` up to that number `end`, which is not included."""
+    places = [found.span() for found in WORD.finditer(text)][start:end]
+    return text[places[0][0] : places[-1][1]]
+
+
 def words_of(text: str) -> list[str]:
     """The words of a line: split at white space, each Chinese or Japanese character by itself."""
     return WORD.findall(text)

@@ -81,7 +81,9 @@ class BiLM(Objective):
     """Half the cross-entropy of every token from the left plus half of that from the right.
 
     The token layer and the softmax, which is thrown away, serve both directions. carry: whether training batches continue
-    each other; evaluations score each block by itself, so that no score depends on how they are batched.
+    each other; evaluations score each block by itself, so that no score depends on how they are batched. With
+    trainer.accumulate each micro-batch continues the one before it, which makes a step another than that of one large batch;
+    without carry it is the same.
     """
 
     needs = frozenset({"text", "bilm"})

@@ -80,7 +80,9 @@ class PLM(Objective):
     """Cross-entropy of the tokens that come last in the order, from the query stream; the head is the token embedding.
 
     context, longest_span, whole_word: see Collate. mem_len: so many tokens before each block are remembered, in training
-    where batches continue each other; evaluations score each block by itself. Raises ValueError.
+    where batches continue each other; evaluations score each block by itself. With trainer.accumulate each micro-batch
+    remembers the one before it, which makes a step another than that of one large batch; with mem_len=0 it is the same.
+    Raises ValueError.
     """
 
     needs = frozenset({"text", "two_stream"})

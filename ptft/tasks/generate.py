@@ -13,7 +13,7 @@ from ptft.nn.generation import Decoding, write
 from ptft.nn.language import IGNORED, NextToken
 from ptft.nn.overlap import overlap
 from ptft.nn.teaching import Teaching, learned
-from ptft.nn.text import pad, text_inputs, truncate_pair
+from ptft.nn.text import pad, text_inputs, truncate_pair, wide
 from ptft.objective import Batch, Example, Output
 from ptft.randomness import Draw
 
@@ -36,15 +36,13 @@ class Prompts:
     def __call__(self, examples: list[Example]) -> Batch:
         pairs = [self._fit(example["tokens"], example.get("completion")) for example in examples]
         # the last token is a target only: nothing follows it
-        inputs = text_inputs([np.concatenate((prompt, completion[:-1])) for prompt, completion in pairs], self.pad_id)
+        rows = [np.concatenate((prompt, completion[:-1])) for prompt, completion in pairs]
+        inputs = text_inputs(rows, self.pad_id, wide(rows, self.max_length))
         if "completion" not in examples[0]:
             return {"inputs": inputs}
         ignored = [np.full(len(prompt) - 1, IGNORED) for prompt, _ in pairs]
         following = [np.append(before, completion) for before, (_, completion) in zip(ignored, pairs, strict=True)]
-        targets = np.full(inputs["tokens"].shape, IGNORED)
-        filled = pad(following, IGNORED)
-        targets[:, : filled.shape[1]] = filled
-        return {"inputs": inputs, **learned(targets)}
+        return {"inputs": inputs, **learned(pad(following, IGNORED, width=inputs["tokens"].shape[1]))}
 
     def prompt(self, example: Example) -> np.ndarray:
         """The tokens that a completion follows."""

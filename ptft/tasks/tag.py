@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptft.nn.dropout import Dropout
 from ptft.nn.spans import NO_TAG, NONE, PADDING, Scheme, span_scores
 from ptft.nn.text import Layout, pad
-from ptft.nn.words import text_of
+from ptft.nn.words import part_of, text_of
 from ptft.objective import Batch, Example, Objective, Output
 from ptft.randomness import Draw
 
@@ -48,6 +48,7 @@ class Collate:
         if not draw.training:
             batch["words"] = [example["words"] for example in examples]
             batch["marked"] = [example.get("marked") for example in examples]
+            batch["texts"] = [example.get("text") for example in examples]
         return batch
 
     def marked(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
@@ -110,15 +111,20 @@ class Tag(Objective):
         return span_scores(self.scheme)
 
     def predict(self, output: Output, batch: Batch) -> list[dict[str, Any]]:
-        """The tag of each word, and the spans they make: words start to end (not included), numbered from 0."""
+        """The tag of each word, and the spans they make: words start to end (not included), numbered from 0.
+
+        The text of a span is the part of the line that was read, or, where words were read, these as running text.
+        """
         answers = []
-        for words, tags, spans, marked in zip(*self.by_row(output.prediction, batch), batch["marked"], strict=True):
+        rows = zip(*self.by_row(output.prediction, batch), batch["marked"], batch["texts"], strict=True)
+        for words, tags, spans, marked, text in rows:
             answer: dict[str, Any] = {"tokens": words, "tags": tags}
             if marked is not None:
                 answer["predicate"] = marked
             if self.scheme.marks_spans:
                 answer["entities"] = [
-                    {"type": kind, "start": start, "end": end, "text": text_of(words[start:end])} for kind, start, end in spans
+                    {"type": kind, "start": start, "end": end, "text": quoted(words, text, start, end)}
+                    for kind, start, end in spans
                 ]
             answers.append(answer)
         return answers
@@ -141,6 +147,11 @@ class Tag(Objective):
         words = [f"*{word}*" if place == marked else word for place, word in enumerate(words)]
         said = bracketed(words, guess)
         return f"{said} (right)" if guess == truth else f"{said} (true: {bracketed(words, truth)})"
+
+
+def quoted(words: list[str], text: str | None, start: int, end: int) -> str:
+    """Some words of a sentence as they stand in its text, if that is known."""
+    return text_of(words[start:end]) if text is None else part_of(text, start, end)
 
 
 def bracketed(words: list[str], spans: list[tuple[str, int, int]]) -> str:

@@ -372,19 +372,72 @@ def test_weights_that_are_not_those_of_the_model_are_refused_in_one_line(damage,
     assert len(str(refusal.value).splitlines()) == 1
 
 
-def test_files_that_are_missing_damaged_or_pickled_are_refused_by_name(publish):
+def test_files_that_are_missing_or_damaged_are_refused_by_name(publish):
     folder, *_ = publish("bert")
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(CheckpointError, match="not a valid safetensors file"):
         locate(f"hf:{folder}")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="only pytorch_model.bin, and pickles are not read"):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="expected weights in model.safetensors or pytorch_model.bin, found none"):
         locate(f"hf:{folder}")
     index = {"weight_map": {"a": "../model.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match=r"names \.\./model.safetensors, which is not there"):
         locate(f"hf:{folder}")
+
+
+def as_pickles(folder, zipped: bool, shards: int) -> None:
+    """Keep the weights as they were before safetensors: zipped or not, in one file or several."""
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    if shards == 1:
+        torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+        return
+    places = {name: f"pytorch_model-0000{1 + index % shards}-of-0000{shards}.bin" for index, name in enumerate(state)}
+    for file in set(places.values()):
+        part = {name: state[name] for name in places if places[name] == file}
+        torch.save(part, folder / file, _use_new_zipfile_serialization=zipped)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("zipped", [True, False], ids=["zipped", "plain"])
+@pytest.mark.parametrize(("kind", "head"), [("bert", "ForMaskedLM"), ("gpt2", "LMHeadModel")])
+def test_files_from_before_safetensors_say_the_same(kind, head, zipped, shards, publish):
+    folder, *_ = publish(kind, head)
+    expected = reading.read(folder, f"hf:{folder}")
+    as_pickles(folder, zipped, shards)
+    found = reading.read(folder, f"hf:{folder}")
+    for ours, theirs in ((found.model, expected.model), (found.heads, expected.heads)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_where_both_kinds_of_files_lie_the_safe_one_is_read(publish):
+    folder, *_ = publish("bert")
+    (folder / "pytorch_model.bin").write_bytes(b"anything")
+    locate(f"hf:{folder}")
+
+
+class Evil:
+    """What opens a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_that_would_run_something_is_refused_and_does_not(publish, tmp_path):
+    folder, *_ = publish("bert")
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": Evil(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="pytorch_model.bin: not weights alone") as refusal:
+        locate(f"hf:{folder}")
+    assert len(str(refusal.value).splitlines()) == 1
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_folder_without_settings_or_vocabulary_is_refused_by_name(publish):
@@ -413,6 +466,9 @@ def test_a_name_that_is_no_folder_is_asked_of_the_hub(publish, monkeypatch, tmp_
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     found = locate("hf:somebody/bert-nano")
     assert asked == ["somebody/bert-nano"]
+    as_pickles(folder, zipped=True, shards=1)  # old files are asked for only where there are no others
+    locate("hf:somebody/bert-nano-1")
+    assert asked[1:] == ["somebody/bert-nano-1"] * 2
     assert saved_config(found)["tokenizer"]["path"] == "somebody/bert-nano"
     with pytest.raises(MachineError, match="hf:nobody/nothing is no folder here, .* Name or service not known$"):
         locate("hf:nobody/nothing")

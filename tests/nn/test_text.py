@@ -41,14 +41,14 @@ def test_bidirectional_models_read_cls_and_separators(make_transformer, tokenize
     layout = Layout.of(make_transformer(segments=2), tokenizer)
     cls, sep = tokenizer.cls_id, tokenizer.sep_id
     inputs = layout.inputs([{"tokens": np.array([10, 11]), "pair": np.array([12])}, {"tokens": np.array([13])}])
-    assert inputs["tokens"].tolist() == [[cls, 10, 11, sep, 12, sep], [cls, 13, sep, 0, 0, 0]]
-    assert inputs["segments"].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
+    assert inputs["tokens"].tolist() == [[cls, 10, 11, sep, 12, sep, 0, 0], [cls, 13, sep, 0, 0, 0, 0, 0]]
+    assert inputs["segments"].tolist() == [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1]]
 
 
 def test_causal_models_read_the_end_of_the_text_last(make_gpt, tokenizer):
     layout = Layout.of(make_gpt(), tokenizer)
     inputs = layout.inputs([{"tokens": np.array([10, 11])}])
-    assert inputs["tokens"].tolist() == [[10, 11, tokenizer.eos_id]]
+    assert inputs["tokens"].tolist() == [[10, 11, tokenizer.eos_id, 0, 0, 0, 0, 0]]
     assert "segments" not in inputs
 
 

@@ -68,7 +68,7 @@ def test_loss_is_on_the_completion_and_its_end_only(make_generate, draw, tokeniz
     objective = make_generate()
     sep, eos = tokenizer.sep_id, tokenizer.eos_id
     batch = objective.collate([pair([10, 11, 12], [20, 21]), pair([13], [22])], draw(2))
-    assert batch["inputs"]["tokens"].tolist() == [[10, 11, 12, sep, 20, 21], [13, sep, 22, 0, 0, 0]]
+    assert batch["inputs"]["tokens"].tolist() == [[10, 11, 12, sep, 20, 21, 0, 0], [13, sep, 22, 0, 0, 0, 0, 0]]
     assert batch["targets"].tolist() == [20, 21, eos, 22, eos]
     logits = F.linear(objective.model(**batch["inputs"]), objective.output_weight)
     chosen = torch.cat((logits[0, 3:6], logits[1, 1:3]))
@@ -113,9 +113,9 @@ def test_a_translation_is_learned_after_the_true_tokens_before_it(make_translate
     objective = make_translate()
     cls, sep, eos = tokenizer.cls_id, tokenizer.sep_id, tokenizer.eos_id
     batch = objective.collate([pair([10, 11, 12], [20, 21]), pair([13], [22])], draw(2))
-    assert batch["inputs"]["tokens"].tolist() == [[cls, 10, 11, 12, sep], [cls, 13, sep, 0, 0]]
-    assert batch["inputs"]["mask"].tolist() == [[True] * 5, [True] * 3 + [False] * 2]
-    assert batch["inputs"]["target"].tolist() == [[cls, 20, 21], [cls, 22, 0]]
+    assert batch["inputs"]["tokens"].tolist() == [[cls, 10, 11, 12, sep, 0, 0, 0], [cls, 13, sep, 0, 0, 0, 0, 0]]
+    assert batch["inputs"]["mask"].tolist() == [[True] * 5 + [False] * 3, [True] * 3 + [False] * 5]
+    assert batch["inputs"]["target"].tolist() == [[cls, 20, 21, 0, 0, 0, 0, 0], [cls, 22, 0, 0, 0, 0, 0, 0]]
     assert batch["targets"].tolist() == [20, 21, eos, 22, eos]
     logits = F.linear(objective.model(**batch["inputs"]), objective.output_weight)
     chosen = torch.cat((logits[0, :3], logits[1, :2]))

@@ -125,6 +125,15 @@ def test_predictions_have_words_tags_and_entities(make_tag, sentences, draw):
     ]
 
 
+def test_the_text_of_an_entity_is_the_part_of_the_line_it_was_found_in(make_tag, sentences, draw):
+    objective = make_tag()
+    (example,) = sentences([("New York and 北 京 now", "")])
+    batch = objective.collate([example | {"text": "New  York and 北 京now"}], draw(1))
+    output = objective(batch)
+    output.prediction = torch.tensor([[0, 2, 4, 1, 3, 4]])
+    assert [entity["text"] for entity in objective.predict(output, batch)[0]["entities"]] == ["New  York", "北 京"]
+
+
 def test_parts_of_speech_make_no_entities(make_tag, sentences, draw):
     objective = make_tag(labels=["NOUN", "VERB"])
     batch = objective.collate(sentences([("to be", "")]), draw(1))
@@ -136,7 +145,8 @@ def test_a_marked_word_stands_between_marks_and_all_words_keep_their_pieces(make
     plain = objective.collate(sentences([("the slings and arrows", "")]), draw(1))
     batch = objective.collate(sentences([("the slings and arrows", "")], marked=1), draw(1))
     tokens = batch["inputs"]["tokens"][0]
-    assert tokenizer.decode(tokens, skip_special=False) == "[CLS] the[SEP] slings[SEP] and arrows[SEP]"
+    shown = tokenizer.decode(tokens[batch["inputs"]["mask"][0]], skip_special=False)
+    assert shown == "[CLS] the[SEP] slings[SEP] and arrows[SEP]"
     before = plain["inputs"]["tokens"][0][plain["places"][0]]
     assert tokens[batch["places"][0]].tolist() == before.tolist()
     assert objective.predict(objective(batch), batch)[0]["predicate"] == 1
@@ -262,6 +272,18 @@ def test_plain_lines_are_tagged_too(cli, run, tmp_path):
     first, second = (json.loads(line) for line in found.out.splitlines())
     assert first["tokens"] == ["Anna", "saw", "new", "Oslo"] and len(first["tags"]) == 4
     assert second["tokens"] == ["yes"]
+
+
+def test_entities_of_lines_are_quoted_and_those_of_words_joined(cli, run, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "Anna  Oslo"}\n{"tokens": ["Anna", "Oslo"]}\n')
+    found = cli("predict", f"ckpt={run}", f"input={tmp_path / 'rows.jsonl'}")
+    assert found.code == 0, found.err
+    for blanks, line in zip(("  ", " "), found.out.splitlines(), strict=True):
+        answer = json.loads(line)
+        assert answer["tokens"] == ["Anna", "Oslo"]
+        words = [blanks.join(answer["tokens"][entity["start"] : entity["end"]]) for entity in answer["entities"]]
+        assert [entity["text"] for entity in answer["entities"]] == words
+        assert words
 
 
 def test_tags_the_model_does_not_know_are_refused_in_one_line(cli, run, tmp_path):
