@@ -187,9 +187,10 @@ def quote(value: str) -> str:
 def implied(command: str, arguments: Arguments) -> list[str]:
     """Overrides that follow from others.
 
-    A checkpoint brings its model and tokenizer, a start from scratch its own, or that of the teacher it learns from; the data
-    that ships is trained on briefly; fresh weights are fine-tuned faster than trained ones, published ones slower; a head
-    that goes on keeps its shape; epochs that were asked for are no more and no less.
+    A checkpoint brings its model and tokenizer, a start from scratch its own, or that of the teacher it learns from; a table
+    that is named has no transform, whatever the objective brings for images; the data that ships is trained on briefly;
+    fresh weights are fine-tuned faster than trained ones, published ones slower; a head that goes on keeps its shape; epochs
+    that were asked for are no more and no less.
     """
     ckpt = arguments.values("ckpt")
     chosen = {word.partition("=")[0].lstrip("+~") for word in arguments.overrides}
@@ -199,6 +200,9 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     own = "--config-name" in arguments.flags  # a configuration of the user's own settles all
     if command == "finetune" and ckpt == [None] and not own and not chosen & {"tokenizer", "experiment"}:
         found = [] if any(_brings("tokenizer", group, arguments) for group in ("dataset", "task")) else _tokenizer(arguments)
+    brought = "transform" not in chosen and _brings("transform", "objective", arguments)
+    if command in ("pretrain", "finetune") and not own and brought and _without("transform", arguments):
+        found.append("~transform")
     if command == "finetune" and not own and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
         found += _rate(ckpt, arguments)
     if command == "finetune" and not own and not chosen & {"part", "experiment", *(f"objective.{name}" for name in HEAD_SHAPE)}:
@@ -262,3 +266,10 @@ def _brings(part: str, group: str, arguments: Arguments) -> bool:
     files = groups(arguments.folders).get(group, {}) if given else {}
     names = [name for name in given if name in files]
     return any(f"override /{part}@" in files[name].read_text(encoding="utf-8") for name in names)
+
+
+def _without(part: str, arguments: Arguments) -> bool:
+    """Whether the chosen dataset has no use for a part and says so, as tables do with transform: null."""
+    files = groups(arguments.folders).get("dataset", {})
+    texts = [files[name].read_text(encoding="utf-8") for name in arguments.values("dataset") if name in files]
+    return bool(texts) and all(re.search(rf"override /{part}@\S+ null$", text, re.MULTILINE) for text in texts)

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from ptft.durable import refusals, replace
-from ptft.lettering import readable, width_of, write
+from ptft.lettering import readable, width_of, wrapped, write
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 WANTED, WIDEST = 96, 2400  # pixels: a cell's longer side at least, as far as the whole picture stays this narrow
 GAP, MARGIN, TEXT = 4, 8, 12  # pixels
+LINES = 6  # of a caption or a title at most
+TITLE = 120  # pixels, beyond which a title takes further lines
 INK, PAPER = (51, 51, 51), 240  # not white, as images often are
 
 
@@ -26,16 +28,17 @@ def tile(rows: Sequence[Tensor], captions: list[list[str]] | None = None, titles
     """A grid of images as one picture, uint8 [3, H, W]; small images are enlarged by a whole factor.
 
     rows: float [N, C, h, w] in 0..1 each, with one channel or three; sizes may differ between rows, and are brought to
-    much the same one; rows of as many images stand in columns. captions: a text under each image, row by row. titles: one
-    to the left of each row.
+    much the same one; rows of as many images stand in columns. captions: a text under each image, row by row, in as many
+    lines as it takes. titles: one to the left of each row.
     """
     shown = iter(readable([text for line in [*(captions or ()), titles or ()] for text in line]))
-    captions = captions and [[next(shown) for _ in line] for line in captions]
-    titles = titles and list(shown)
+    below = [[next(shown) for _ in line] for line in captions or [[] for _ in rows]]
+    beside = [wrapped(title, TITLE, LINES) for title in shown]
     factors = _factors(rows)
     cells = [_enlarged(row, factor) for row, factor in zip(rows, factors, strict=True)]
-    shelves = [TEXT + GAP if captions and any(captions[number]) else 0 for number in range(len(cells))]
-    edge = MARGIN + max((width_of(title) + MARGIN for title in titles or () if title), default=0)
+    lines = [[wrapped(text, row.shape[3], LINES) for text in texts] for row, texts in zip(cells, below, strict=True)]
+    shelves = [TEXT * most + GAP if (most := max(map(len, row), default=0)) else 0 for row in lines]
+    edge = MARGIN + max((width_of(line) + MARGIN for title in beside for line in title), default=0)
     pitch = {len(row): GAP + max(other.shape[3] for other in cells if len(other) == len(row)) for row in cells}
     width = edge + MARGIN + max(len(row) * pitch[len(row)] for row in cells) - GAP
     height = 2 * MARGIN - GAP + sum(row.shape[2] + GAP for row in cells) + sum(shelves)
@@ -47,10 +50,11 @@ def tile(rows: Sequence[Tensor], captions: list[list[str]] | None = None, titles
         for column, cell in enumerate(row):
             left = edge + column * pitch[len(row)]
             picture[:, top : top + high, left : left + wide] = cell
-            if captions and column < len(captions[number]):
-                texts.append((left, top + high + 1, wide, captions[number][column]))
-        if titles:
-            texts.append((MARGIN, top + max(0, (high - TEXT) // 2), edge, titles[number]))
+            for line, text in enumerate(lines[number][column] if column < len(lines[number]) else ()):
+                texts.append((left, top + high + 1 + line * TEXT, wide, text))
+        for line, text in enumerate(beside[number] if titles else ()):
+            above = max(0, (high - TEXT * len(beside[number])) // 2)
+            texts.append((MARGIN, top + above + line * TEXT, edge, text))
         top += high + GAP + shelves[number]
     return _written(picture, texts) if texts else picture
 

@@ -52,13 +52,32 @@ def width_of(text: str) -> int:
     return math.ceil(sum(font.getlength(part) for font, part in _parts(text)))
 
 
-def write(pen: ImageDraw, place: tuple[float, float], text: str, ink: Any, room: float = math.inf) -> None:
-    """Write a legible text with PIL from its upper left corner, each letter in the first font that has it, as far as fits."""
+def write(pen: ImageDraw, place: tuple[float, float], text: str, ink: Any, room: float = math.inf, halo: Any = None) -> None:
+    """Write a legible text with PIL from its upper left corner, each letter in the first font that has it, as far as fits.
+
+    halo: a colour around the letters, so that they can be read on anything.
+    """
     left, top = place
     base = top + _face(_fonts_for(frozenset())[0][PLAIN_FONT]).getmetrics()[0]
     for font, part in _parts(_fitting(text, room)):
-        pen.text((left, base), part, fill=ink, font=font, anchor="ls")
+        pen.text((left, base), part, fill=ink, font=font, anchor="ls", stroke_width=halo is not None, stroke_fill=halo)
         left += font.getlength(part)
+
+
+def wrapped(text: str, room: float, most: int) -> list[str]:
+    """A legible text as lines of `room` pixels, broken between words where it can be; of `most` the last holds all the rest."""
+    lines: list[str] = []
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and width_of(joined) <= room:
+            lines[-1] = joined
+            continue
+        while width_of(word) > room and len(word) > 1:
+            part = next((word[:end] for end in range(len(word) - 1, 1, -1) if width_of(word[:end]) <= room), word[:1])
+            lines.append(part)
+            word = word[len(part) :]
+        lines.append(word)
+    return [*lines[: most - 1], " ".join(lines[most - 1 :])] if len(lines) > most else lines
 
 
 def _fitting(text: str, room: float) -> str:

@@ -6,7 +6,7 @@ from ptft import resolve
 from ptft.errors import UserError
 from ptft.inherited import check_inherited
 from ptft.locate import locate, saved_config
-from ptft.objective import Objective, lacking, learned
+from ptft.objective import Objective, check_contract, lacking, learned
 from ptft.rates import optimizer_node
 
 # models that have what another lacks, the more special traits later
@@ -25,10 +25,16 @@ BETTER = {
     "codebook": "vqvae",
     "variational": "vae",
 }
+READS = {"text": "transformer", "image": "resnet18", "table": "mlp"}  # models by what they read
 # datasets of one's own files by what is learned of them, and for other targets by what they hold
 HOLDERS = {"tags": "tagged_text", "boxes": "boxes", "mask": "masks", "triplet": "image_triplets", "analogy": "analogies"}
 HOLDERS |= {None: "text", "text": "labelled_text", "image": "image_folder", "table": "table"}
 MODALITIES = {"text", "image", "table"}
+# what a class of one's own may have forgotten
+CLASS_OF = {
+    "model": {"traits": "a frozenset such as frozenset({'text', 'causal'})"},
+    "dataset": {"modality": "text, image or table"},
+}
 USED_BY = {"tokenizer": "text", "transform": "image"}
 
 
@@ -37,6 +43,8 @@ def check(config: dict) -> None:
     check_settings(config)
     trusted = config["trusted_modules"]
     dataset, model, objective = (resolve.find(kind, config[kind], trusted) for kind in ("dataset", "model", "objective"))
+    check_contract(model, CLASS_OF["model"])
+    check_contract(dataset, CLASS_OF["dataset"])
     missing = lacking(objective.needs, model.traits)
     if missing:
         better = [f"; use model={names}" for trait, names in BETTER.items() if trait in missing][-1:]
@@ -44,15 +52,16 @@ def check(config: dict) -> None:
             f"objective {objective.__name__} needs a {' '.join(missing).replace('|', ' or ')} model, and {model.__name__} is "
             f"{' '.join(sorted(model.traits))}{''.join(better)}"
         )
-    if dataset.modality not in model.traits:
-        reads = " ".join(sorted(model.traits))
-        raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}, and model {model.__name__} is {reads}")
     reads = objective.needs & MODALITIES
     if reads and dataset.modality not in reads:
         wanted = " or ".join(sorted(reads))
         raise UserError(
             f"objective {objective.__name__} is for {wanted}, and dataset {dataset.__name__} holds {dataset.modality}"
         )
+    if dataset.modality not in model.traits:
+        reads = " ".join(sorted(model.traits))
+        better = "" if objective.needs - MODALITIES else f"; use model={READS[dataset.modality]}"
+        raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}, and model {model.__name__} is {reads}{better}")
     for part, modality in USED_BY.items():
         if (config.get(part) is None) == (dataset.modality == modality):
             what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out with ~{part}"

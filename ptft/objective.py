@@ -164,6 +164,14 @@ def _check_name(cls: type, name: str) -> None:
         )
 
 
+def check_contract(part: Any, wanted: Mapping[str, str]) -> None:
+    """Refuse a class or an object without attributes that the loop asks it for. wanted: what each is. Raises ContractError."""
+    cls = part if isinstance(part, type) else type(part)
+    for name, expected in wanted.items():
+        if not hasattr(part, name):
+            raise ContractError(f"{cls.__module__}.{cls.__name__} has no {name}: expected {expected}")
+
+
 def checked(objective: Objective, output: Any) -> Output:
     """What forward returned, if the loop can learn from it. Raises ContractError."""
     if not isinstance(output, Output):

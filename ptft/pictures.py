@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAIN, VALID, SCORE, RATE, INK, GRID = "#7aa6d6", "#c8453b", "#2f7f5f", "#8a6fb0", "#333333", "#e4e4e4"
+VEIL = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.8}  # a legend can be read where a curve runs below it
 SMOOTH_FROM = 60  # points, from which the training loss is drawn smoothed over its raw self
 MOST_COUNTED_CLASSES, MOST_FILLED_CLASSES, MOST_NAMED_CLASSES = 12, 25, 60
 LOG_SCALE_FROM = 20  # ratio of the largest to the smallest loss
@@ -71,14 +72,14 @@ def _draw_loss(axes: Axes, rows: list[Row]) -> None:
         axes.set_yscale("log")
     axes.set_ylabel("loss")
     if shown:
-        axes.legend(frameon=False, loc="upper right", labelcolor=INK)
+        axes.legend(loc="upper right", labelcolor=INK, **VEIL)
 
 
 def _draw_score(axes: Axes, rows: list[Row], score: str) -> None:
     _draw_evaluations(axes, rows, score, SCORE)
     axes.margins(y=0.12)
     axes.set_ylabel(score.replace("_", " "))
-    axes.legend(frameon=False, loc="best", labelcolor=INK)
+    axes.legend(loc="best", labelcolor=INK, **VEIL)
 
 
 def _draw_evaluations(axes: Axes, rows: list[Row], name: str, color: str) -> None:

@@ -45,6 +45,10 @@ VIT = {
     r"blocks\.(\d+)\.mlp\.fc2\.(weight|bias)": r"stack.layers.\1.feed_forward.outer.\2",
     r"norm\.(weight|bias)": r"stack.norm.\1",
 }
+# what others scale the end of a layer's two halves by (LayerScale, 2103.17239), and the map that stands before it
+SCALES = {"ls1": "attention.out", "ls2": "feed_forward.outer"}
+# what others have and ours do not, beside whatever else is in a layer: register and distillation tokens, a norm before all
+FOREIGN = re.compile(r"blocks\.|register_tokens|reg_token|dist_token|norm_pre\.")
 
 
 def names() -> list[str]:
@@ -80,6 +84,11 @@ def imported(name: str, path: Path, prefix: str | None = None) -> Imported:
     weights = {ours: found[key] for key, ours in taken.items()}
     if missing := [key for key in known if key not in weights and not key.endswith(MAY_LACK)]:
         raise CheckpointError(_unlike(name, path, found, missing, start, known))
+    if name.startswith("vit"):
+        taken |= dict.fromkeys(scaled(weights, found, start))
+        foreign = [key for key in found.keys() - taken if key.startswith(start) and FOREIGN.match(key.removeprefix(start))]
+        if foreign:
+            raise CheckpointError(f"{path}: model={name} has no {_some(foreign)}, and computes something else without them")
     node, inputs = shaped(name, path, weights, next(key for key, shape in known.items() if len(shape) == 4 or "project" in key))
     for key, shape in _shapes(node, inputs).items():
         value = weights.setdefault(key, torch.tensor(0))  # a counter that the file lacks
@@ -87,6 +96,9 @@ def imported(name: str, path: Path, prefix: str | None = None) -> Imported:
             raise CheckpointError(f"{path}: {key} is {_by(value.shape)}, and in model={name} {_by(shape)}; name its own model")
     unused = [key for key in found if key not in taken]
     notes = ["pixels are standardised by ImageNet's mean and deviation"]
+    if name.startswith("vit"):
+        rows, columns = weights["embedding.grid"].tolist()
+        notes.append(f"{path}: its {rows * columns} positions are taken for {rows} rows of {columns} patches")
     notes += [f"{path}: {len(unused)} tensors were not taken: {_some(unused)}"] if unused else []
     return Imported({"tokenizer": None, "transform": None, "model": node}, weights, inputs=inputs, notes=notes)
 
@@ -127,6 +139,18 @@ def our_name(model: str, key: str) -> str | None:
         return key
     fits = ((pattern, ours) for pattern, ours in VIT.items() if re.fullmatch(pattern, key))
     return next((re.sub(pattern, ours, key) for pattern, ours in fits), None)
+
+
+def scaled(weights: Weights, found: Weights, start: str) -> set[str]:
+    """Multiply LayerScale into the maps before it, which computes the same; returns the tensors that went into `weights`."""
+    gone = set()
+    for key, scale in found.items():
+        parts = re.fullmatch(re.escape(start) + r"blocks\.(\d+)\.(ls[12])\.gamma", key)
+        maps = parts and [f"stack.layers.{parts[1]}.{SCALES[parts[2]]}.{end}" for end in ("weight", "bias")]
+        if maps and all(name in weights and weights[name].shape[:1] == scale.shape for name in maps):
+            weights |= {name: torch.einsum("o,o...->o...", scale, weights[name]) for name in maps}
+            gone.add(key)
+    return gone
 
 
 def chosen_prefix(found: Iterable[str], model: str, known: Shapes) -> str:

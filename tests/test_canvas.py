@@ -61,6 +61,38 @@ def test_captions_stand_below_their_images_and_titles_to_the_left():
     assert titled[:, 108:204, 8:40].min() == 240
 
 
+def test_a_caption_that_is_wider_than_its_image_takes_further_lines_and_loses_nothing():
+    images = torch.ones(2, 3, 96, 96)
+    text = "Septoria leaf spot of tomatoes: yellow leaf curl 45%"
+    lines = lettering.wrapped(text, 96, 6)
+    assert " ".join(lines) == text and len(lines) > 2
+    assert all(lettering.width_of(line) <= 96 for line in lines)
+    picture, one_line = tile([images], [[text, "short"]]), tile([images], [[lines[0], "short"]])
+    assert picture.shape[1] == one_line.shape[1] + 12 * (len(lines) - 1)
+    assert torch.equal(picture[:, :116], one_line[:, :116])
+    for line in range(len(lines)):
+        assert picture[:, 105 + 12 * line : 117 + 12 * line, 8:104].min() < 120
+    assert picture[:, 120:, 104:].min() == 240
+
+
+def test_a_long_title_takes_further_lines_rather_than_half_of_the_picture():
+    images = torch.ones(8, 3, 96, 96)
+    long = "reconstruction, with the true mean and contrast of each patch"
+    narrow, wide = (tile([images, images], titles=["masked", title]).shape[2] for title in ("original", long))
+    assert wide - narrow < 96
+    second = tile([images, images], titles=["", long])[:, 108:204, :130].amin((0, 2)) < 120
+    starts = (second[1:] & ~second[:-1]).sum()
+    assert starts == len(lettering.wrapped(long, 120, 6)) > 2
+
+
+def test_a_word_wider_than_its_image_is_broken_and_only_a_caption_beyond_all_bounds_is_cut():
+    assert "".join(lettering.wrapped("Pneumonoultramicroscopicsilicovolcanoconiosis", 96, 6)) == (
+        "Pneumonoultramicroscopicsilicovolcanoconiosis"
+    )
+    images = torch.ones(1, 3, 96, 96)
+    assert tile([images], [["many words " * 40]]).shape[1] == 8 + 96 + 4 + 6 * 12 + 8
+
+
 def test_captions_that_no_font_has_are_told_apart_and_equal_ones_are_not():
     images = torch.ones(3, 3, 96, 96)
     below = tile([images], [["\U0001fbf0: 9%", "\U0001fbf1: 9%", "\U0001fbf0: 9%"]])[:, 104:]

@@ -78,7 +78,24 @@ def test_gaps_are_told_once_in_the_run_card(pretrained):
     assert "in 'age'" in card and "missing" in card
 
 
-def test_classification_pretrains_on_a_table_once_the_transform_is_left_out_as_the_refusal_says(cli, options, tmp_path):
+def test_classification_pretrains_on_a_table_which_needs_no_transform(cli, options, tmp_path):
     words = ("objective=classify", "model=mlp", "dataset.target=sick", f"run={tmp_path / 'run'}", *options, *TRAINER)
-    assert cli("pretrain", *words).complaint.endswith("transform is for image; leave it out with ~transform")
-    assert cli("pretrain", *words, "trainer.steps=1", "~transform").code == 0
+    answer = cli("pretrain", *words, "trainer.steps=1")
+    assert answer.code == 0, answer.err
+    assert "accuracy" in read_json(tmp_path / "run" / "scores.json")["test"]
+
+
+def test_a_transform_that_is_asked_for_is_refused_on_a_table(cli, options, tmp_path):
+    words = ("objective=classify", "model=mlp", "dataset.target=sick", f"run={tmp_path / 'run'}", *options, *TRAINER)
+    answer = cli("pretrain", *words, "transform=simclr")
+    assert answer.code == 2 and answer.complaint.endswith("transform is for image; leave it out with ~transform")
+
+
+def test_a_model_that_reads_no_tables_is_refused_with_one_that_does(cli, options, tmp_path):
+    answer = cli("pretrain", "objective=classify", "dataset.target=sick", f"run={tmp_path / 'run'}", *options)
+    assert answer.code == 2 and answer.complaint.endswith("holds table, and model ResNet is image pyramid; use model=mlp")
+
+
+def test_an_objective_of_images_is_what_is_refused_on_a_table(cli, options, tmp_path):
+    answer = cli("pretrain", "objective=contrastive", f"run={tmp_path / 'run'}", *options)
+    assert answer.code == 2 and answer.complaint.endswith("Contrastive is for image, and dataset Tabular holds table")

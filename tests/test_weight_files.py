@@ -95,10 +95,10 @@ def features(state, images, heads, patch):
         q, k, v = F.linear(y, part["attn.qkv.weight"], part["attn.qkv.bias"]).unflatten(-1, (3, heads, -1)).unbind(2)
         share = torch.softmax(torch.einsum("bthd,bshd->bhts", q, k) / (dim / heads) ** 0.5, -1)
         y = torch.einsum("bhts,bshd->bthd", share, v).flatten(2)
-        x = x + F.linear(y, part["attn.proj.weight"], part["attn.proj.bias"])
+        x = x + part.get("ls1.gamma", 1) * F.linear(y, part["attn.proj.weight"], part["attn.proj.bias"])
         y = F.layer_norm(x, (dim,), part["norm2.weight"], part["norm2.bias"], 1e-6)
         y = F.gelu(F.linear(y, part["mlp.fc1.weight"], part["mlp.fc1.bias"]))
-        x = x + F.linear(y, part["mlp.fc2.weight"], part["mlp.fc2.bias"])
+        x = x + part.get("ls2.gamma", 1) * F.linear(y, part["mlp.fc2.weight"], part["mlp.fc2.bias"])
     return F.layer_norm(x, (dim,), state["norm.weight"], state["norm.bias"], 1e-6)
 
 
@@ -116,6 +116,47 @@ def test_a_vision_transformer_computes_what_its_file_says(layout, tmp_path):
     model.load_state_dict(found.model)
     images = torch.randn(2, 3, 24, 24)
     torch.testing.assert_close(model.eval()(images), features(state, images, node["heads"], 8), atol=1e-4, rtol=1e-4)
+
+
+def test_scales_at_the_end_of_each_half_of_a_layer_are_a_part_of_the_maps_before_them(tmp_path):
+    node = settings("vit")
+    state = vision_transformer(node["dim"], node["layers"], node["hidden"], 14, 3)
+    scales = {f"blocks.{n}.ls{half}.gamma": torch.rand(node["dim"]) for n in range(node["layers"]) for half in (1, 2)}
+    torch.save({"teacher": under("backbone.", state | scales | {"mask_token": torch.ones(1, 3)})}, tmp_path / "vit.pth")
+    found = weight_files.imported("vit", tmp_path / "vit.pth")
+    model = resolve.resolve("model", found.parts["model"], {"input_shape": [3, 42, 42]})
+    model.load_state_dict(found.model)
+    images = torch.randn(2, 3, 42, 42)
+    torch.testing.assert_close(model.eval()(images), features(state | scales, images, node["heads"], 14), atol=1e-4, rtol=1e-4)
+    assert not any("gamma" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("extra", "shape"),
+    [
+        ("register_tokens", (1, 4, 8)),
+        ("reg_token", (1, 4, 8)),
+        ("dist_token", (1, 1, 8)),
+        ("blocks.0.attn.q_norm.weight", (8,)),
+    ],
+)
+def test_a_vision_transformer_with_parts_that_ours_does_not_have_is_refused_by_their_names(extra, shape, tmp_path):
+    node = settings("vit")
+    state = vision_transformer(node["dim"], node["layers"], node["hidden"], 8, 3) | {extra: torch.ones(shape)}
+    torch.save(state, tmp_path / "vit.pth")
+    with pytest.raises(CheckpointError, match=f"model=vit has no {extra}, and computes something else without"):
+        weight_files.imported("vit", tmp_path / "vit.pth")
+
+
+def test_the_grid_that_positions_are_taken_for_is_told_and_one_that_is_not_square_is_refused(tmp_path):
+    node = settings("vit")
+    state = vision_transformer(node["dim"], node["layers"], node["hidden"], 8, 4)
+    torch.save(state, tmp_path / "square.pth")
+    notes = weight_files.imported("vit", tmp_path / "square.pth").notes
+    assert any("its 16 positions are taken for 4 rows of 4 patches" in note for note in notes)
+    torch.save(state | {"pos_embed": torch.ones(1, 1 + 14 * 20, node["dim"])}, tmp_path / "wide.pth")
+    with pytest.raises(CheckpointError, match="pos_embed has 281 rows, expected a class token and a square grid"):
+        weight_files.imported("vit", tmp_path / "wide.pth")
 
 
 def test_an_unknown_prefix_is_refused_with_names_from_both_sides_and_taken_where_it_is_given(resnet, tmp_path):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
 
 from ptft import build
-from ptft.errors import UserError
+from ptft.errors import DataError, UserError
 from ptft.logs import Console
 from ptft.loop import move
 from ptft.machine import autocast
@@ -22,31 +22,60 @@ from ptft.randomness import Draw
 
 
 def main(config: dict) -> None:
-    """Write one JSON line per row to `output`: its id (or its number, from 0), then what the task predicts."""
+    """Write one JSON line per row to `output`: its id (or its number, from 0), then what the task predicts.
+
+    A picture that cannot be decoded gets `error` in place of that, where there is one that can. Raises UserError, DataError.
+    """
     stage = build.stage(config, prepare=False)
     if not hasattr(stage.objective, "predict"):
         name = type(stage.objective).__name__
         raise UserError(f"ckpt={config['ckpt']}: {name} predicts no labels; predict needs a run of ptft finetune")
     stage.objective.eval()
     blank: list[Any] = []
+    broken: list[Any] = []
+    answers = _answers(stage, config, blank, broken)
+    begun = _until_answered(answers, config["input"])
     with destination(config["output"]) as file:
-        for answer in _answers(stage, config, blank):
+        for answer in chain(begun, answers):
             file.write(json.dumps(answer, ensure_ascii=False) + "\n")
             file.flush()
-    if blank:
-        others = f" and {len(blank) - 1:,} more" if len(blank) > 1 else ""
-        Console(0, stream=sys.stderr).note(f"row {blank[0]}{others} without text: what is predicted there says nothing")
+    console = Console(0, stream=sys.stderr)
+    for names, what in (blank, "without text: what is predicted there says nothing"), (broken, "cannot be decoded: see error"):
+        if names:
+            others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+            console.note(f"row {names[0]}{others} {what}")
 
 
-def _answers(stage: build.Stage, config: dict, blank: list[Any]) -> Iterator[dict[str, Any]]:
-    """Predictions in the order of the input, a batch at a time; the names of rows without text go into `blank`."""
+def _until_answered(answers: Iterator[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    """The first answers up to one that is a prediction. Raises DataError where there are only errors."""
+    begun = []
+    for answer in answers:
+        begun.append(answer)
+        if "error" not in answer:
+            return begun
+    if begun:
+        first = f"{begun[0]['id']}: {begun[0]['error']}"
+        raise DataError(f"input={source}: none of {len(begun):,} images can be decoded; the first: {first}")
+    return begun
+
+
+def _answers(stage: build.Stage, config: dict, blank: list[Any], broken: list[Any]) -> Iterator[dict[str, Any]]:
+    """Predictions in the order of the input, a batch at a time.
+
+    The names of rows without text go into `blank`, those of pictures that cannot be decoded into `broken`.
+    """
     named = build.examples(stage, config["input"])
     while batch := list(islice(named, config["batch_size"])):
-        answers = _predict(stage, [example for _, example in batch])
-        for (name, example), found in zip(batch, answers, strict=True):
+        sound = [example for _, example in batch if "error" not in example]
+        answers = iter(_predict(stage, sound) if sound else [])
+        for name, example in batch:
+            if "error" in example:
+                broken.append(name)
+                yield {"id": name, "error": example["error"]}
+                continue
             if not example.get("text", "-").strip():
                 blank.append(name)
-            yield {"id": name, **found}
+            yield {"id": name, **next(answers)}
 
 
 @torch.no_grad()

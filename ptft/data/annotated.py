@@ -16,7 +16,8 @@ SPLIT_NAMES = {name: split for split, names in SPELLINGS.items() for name in nam
 class Box:
     """corners: x1, y1, x2, y2 in pixels. place: what an error message names.
 
-    area: what is annotated as the area of the thing in it, None: that of the box. crowd: it holds things nobody counted.
+    area: what is annotated as the area of the thing in it, None: that of the box. crowd: it holds things nobody counted,
+    or that are too difficult to ask for.
     """
 
     corners: tuple[float, float, float, float]

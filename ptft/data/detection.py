@@ -28,9 +28,9 @@ class Boxes(Marked):
 
     Splits are what files and folders are named after (ImageSets/*/train.txt, train/, instances_train2017.json); images of
     no split are training data, of which some is held out. bad_boxes: whether boxes without area, or of a class that is
-    not known, end the run or are left out. What reaches over the border of an image is cut, and crowds (COCO's iscrowd)
-    are left out, where it is learned; what is found is compared with all of them, as they are in the files. decode_size,
-    channels, inputs: as for all images.
+    not known, end the run or are left out. What reaches over the border of an image is cut, and crowds (COCO's iscrowd,
+    Pascal VOC's difficult) are left out, where it is learned; what is found is compared with all of them, as they are in
+    the files. decode_size, channels, inputs: as for all images.
     """
 
     targets = (None, "boxes")
@@ -56,7 +56,8 @@ class Boxes(Marked):
         self.leave_out({box: box.fault for box in self.all_boxes() if box.fault})
         crowds = sum(box.crowd for box in self.all_boxes())
         if crowds:
-            self.note(f"{crowds:,} boxes of crowds (iscrowd) are not learned, and what is found in them does not count")
+            of = "of crowds (iscrowd) or difficult things (difficult)"
+            self.note(f"{crowds:,} boxes {of} are not learned, and what is found in them does not count")
         told = [
             [[(box.corners, box.name, box.area, box.crowd) for box in mark.boxes] for mark in self.marks[split]]
             for split in self.listed
@@ -97,10 +98,10 @@ class Boxes(Marked):
         training images.
         """
         self.report = report
-        names = {box.name for mark in self.marks["train"] for box in mark.boxes if not box.crowd}
-        if not names:
+        training = [box for mark in self.marks["train"] for box in mark.boxes]
+        if all(box.crowd for box in training):
             raise DataError(f"{self.where}: no training image has a box")
-        labels = labels or self.categories or sorted(names)
+        labels = labels or self.categories or sorted({box.name for box in training})
         unknown = f"none of the {len(labels)} known classes: {', '.join(labels[:12])}"
         self.leave_out({box: unknown for box in self.all_boxes() if box.name not in labels})
         self.label_facts = {"num_classes": len(labels), "labels": labels}

@@ -29,19 +29,21 @@ class ImageReader:
         self.image, self.decode_size, self.channels = image, decode_size, channels
 
     def read(self, source: str) -> Iterator[tuple[Any, Example]]:
-        """Each image with its id: a path as the folder or the table has it, or a number in an array. Raises DataError."""
+        """Each image with its id: a path as the folder or the table has it, or a number in an array.
+
+        One that cannot be decoded has the reason as `error` in place of an image. Raises DataError.
+        """
         ids, listing = self.listing(resolve(source, "input"))
 
-        def work(row: int) -> Any:
+        def work(row: int) -> Example:
             try:
-                return decode(listing.raw(row), self.decode_size)
+                image = torch.from_numpy(decode(listing.raw(row), self.decode_size))
             except Undecodable as error:
-                raise DataError(f"{listing.places[row]}: {error}") from error
+                return {"error": str(error)}
+            return {"image": with_channels(image, self.channels or len(image))}
 
-        for row, pixels in enumerate(in_parallel(work, range(len(listing)))):
-            image = torch.from_numpy(pixels)
-            channels = self.channels or len(image)
-            yield ids[row], {"image": with_channels(image, channels), "row": row, "file": listing.names[row]}
+        for row, found in enumerate(in_parallel(work, range(len(listing)))):
+            yield ids[row], {**found, "row": row, "file": listing.names[row]}
 
     def listing(self, path: Path) -> tuple[list[Any], Listing]:
         """The ids and the images of what the user named."""

@@ -74,6 +74,9 @@ def list_folder(folder: Path, setting: str, notes: list[str]) -> Listing:
     """The images of a folder; each folder in it is a class. Without such folders there are no labels."""
     others: Counter = Counter()
     paths = list(images_below(folder, others))
+    empty = [item.name for item in visible(folder) if item.is_dir() and not any(images_below(item, Counter()))]
+    if empty:
+        notes.append(f"{folder}: no class, as there is no image in it: {', '.join(empty)}")
     if others:
         kinds = ", ".join(f"{number:,} {suffix}" for suffix, number in sorted(others.items()))
         notes.append(f"{folder}: {sum(others.values()):,} files that are no images were skipped ({kinds})")
@@ -132,6 +135,8 @@ def list_table(path: Path, image: str, label: str | None) -> Listing:
 def image_file(table: Path, where: str, column: str, name: Any) -> Path:
     """The file that a cell of a table names, from the table's folder on; DataError where there is none."""
     found = table.parent / str(name or "")
+    if not found.is_file():  # a table that was made on Windows
+        found = table.parent / str(name or "").replace("\\", "/")
     if not found.is_file():
         raise DataError(f"{where}: column '{column}' names '{name}', and there is no such file in {table.parent}")
     return found

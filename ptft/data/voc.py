@@ -14,7 +14,8 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def read_voc(path: Path) -> Annotated:
     """The image and the boxes an XML file tells of; DataError where it is none of that kind.
 
-    Corners are taken as they stand: x2 and y2 are where the box ends.
+    Corners are taken as they stand: x2 and y2 are where the box ends. What is difficult counts as a crowd does in COCO's
+    files: in Pascal VOC's own scores, too, it does no harm to find it or not.
     """
     root = parse(path)
     if root.tag != "annotation":
@@ -25,7 +26,7 @@ def read_voc(path: Path) -> Annotated:
         name = (item.findtext("name") or "").strip()
         if not name:
             raise DataError(f"{place} has no <name>")
-        boxes.append(Box(corners(item, place), name, place))
+        boxes.append(Box(corners(item, place), name, place, crowd=(item.findtext("difficult") or "").strip() == "1"))
     return Annotated((root.findtext("filename") or "").strip() or path.stem, boxes, path)
 
 

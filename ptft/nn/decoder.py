@@ -16,7 +16,7 @@ GROUPS = 8
 def convolution(inputs: int, outputs: int) -> nn.Sequential:
     """A 3x3 convolution, normalised over groups of channels so that small batches do as well as large ones."""
     norm = nn.GroupNorm(math.gcd(GROUPS, outputs), outputs)
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), norm, nn.ReLU())
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), norm, nn.ReLU(inplace=True))
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -61,7 +61,8 @@ class UNet(nn.Module):
         up = self.bottom(maps[-1])
         for step, finer in zip(reversed(self.steps), reversed(maps[:-1]), strict=True):
             up = step(torch.cat((resized(up, finer.shape[-2:]), finer), dim=1))
-        return self.scores(self.outlines(torch.cat((resized(up, images.shape[-2:]), images), dim=1)))
+        up = resized(up, images.shape[-2:])
+        return self.scores(self.outlines(torch.cat((up, images.to(up.dtype)), dim=1)))
 
 
 HEADS = {"fcn": FullyConvolutional, "unet": UNet}

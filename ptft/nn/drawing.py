@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from ptft.lettering import legible, write
 
 GOLDEN = 0.618034  # hues that stay apart however many classes there are
 STRENGTH = 0.5
+LUMINANCE, MIDDLE = (0.299, 0.587, 0.114), 128  # of red, green and blue (ITU-R 601)
 SHARP = 320  # pixels of the longer side below which boxes are drawn on an enlarged image
 
 
@@ -56,7 +58,8 @@ def outlined(image: Tensor, boxes: Sequence[Sequence[float]], classes: Sequence[
         colour = tuple(palette[label])
         left, top, right, bottom = (side * factor for side in box)
         pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=max(1, factor // 2))
-        write(pen, (left + factor, top), caption, colour, picture.width - left - factor)
+        halo = "black" if sum(map(operator.mul, colour, LUMINANCE)) > MIDDLE else "white"
+        write(pen, (left + factor, top), caption, colour, picture.width - left - factor, halo)
     return (
         torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
         .view(picture.height, picture.width, 3)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ptft.lettering import legible, write
+from ptft.lettering import legible, width_of, write
 from ptft.nn.drawing import colours
 
 LEAST = 6  # points; fewer have no perplexity to speak of
@@ -76,20 +76,28 @@ def _likeness(features: Tensor, perplexity: float) -> Tensor:
 
 
 def scatter(points: Tensor, labels: Tensor, names: Sequence[str]) -> Tensor:
-    """Points [N, 2] as dots in the colour of their class, names beside: uint8 [3, H, W]."""
+    """Points [N, 2] as dots in the colour of their class, names beside and what they are below: uint8 [3, H, W]."""
     from PIL import Image, ImageDraw
 
-    picture = Image.new("RGB", (SIDE + LEGEND, SIDE), "white")
+    shown = legible(names)[0][: (SIDE - MARGIN) // LINE]
+    legend = min(LEGEND, 4 * RADIUS + MARGIN + max(map(width_of, shown), default=0))
+    picture = Image.new("RGB", (SIDE + legend, SIDE + LINE + MARGIN), "white")
     pen = ImageDraw.Draw(picture)
+    write(
+        pen,
+        (MARGIN, SIDE + MARGIN // 2),
+        f"features of {len(points):,} rows by t-SNE: near each other, alike to the model",
+        "black",
+    )
     shades = torch.tensor([LIGHT if index // HUES % 2 == 0 else DARK for index in range(len(names))])
     palette = [tuple(colour) for colour in (colours(len(names)) * shades[:, None]).round().int().tolist()]
     low, high = points.amin(0), points.amax(0)
     places = MARGIN + (points - low) / (high - low).clamp(min=1e-12) * (SIDE - 2 * MARGIN)
     for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True):
         pen.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill=palette[label])
-    for line, name in enumerate(legible(names)[0][: (SIDE - MARGIN) // LINE]):
+    for line, name in enumerate(shown):
         y = MARGIN + line * LINE
         pen.ellipse((SIDE, y + RADIUS, SIDE + 2 * RADIUS, y + 3 * RADIUS), fill=palette[line])
-        write(pen, (SIDE + 4 * RADIUS, y), name, "black", LEGEND - 4 * RADIUS)
+        write(pen, (SIDE + 4 * RADIUS, y), name, "black", legend - 4 * RADIUS)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1)

@@ -66,6 +66,6 @@ class Rotation(Pretext):
         images = self.transform.restore(batch["inputs"]["values"]).unflatten(0, (TURNS, -1))[:, :SHOWN].cpu()
         guesses = output.prediction.unflatten(0, (TURNS, -1))[:, :SHOWN].tolist()
         captions = [
-            [f"{90 * guess}{'' if guess == turns else ' (wrong)'}" for guess in row] for turns, row in enumerate(guesses)
+            [f"{90 * guess}°{'' if guess == turns else ' (wrong)'}" for guess in row] for turns, row in enumerate(guesses)
         ]
-        return {"turns": tile(list(images), captions, [f"turned by {90 * turns}" for turns in range(TURNS)])}
+        return {"turns": tile(list(images), captions, [f"turned by {90 * turns}°" for turns in range(TURNS)])}

@@ -73,7 +73,7 @@ class Segment(Objective):
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:
         """The logits [B, classes, H, W]."""
-        values = inputs["values"]
+        values = inputs["values"].clone(memory_format=torch.channels_last)  # in which convolutions of large maps are faster
         return resized(self.head(self.model.maps(values), values).float(), values.shape[-2:])
 
     def forward(self, batch: Batch) -> Output:

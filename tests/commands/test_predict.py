@@ -4,7 +4,9 @@ import io
 import json
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +128,49 @@ def test_the_training_file_may_be_gone_by_then(cli, mlm_run, tmp_path):
     answer = cli("predict", f"ckpt={tmp_path / 'run'}", f"input={tmp_path / 'new.csv'}")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["id"] in (7, "7")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Twelve small pictures of noise in two class folders."""
+    folder = tmp_path_factory.mktemp("pictures")
+    values = np.random.default_rng(0)
+    for number in range(12):
+        path = folder / ("day", "night")[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(values.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sorter(cli, pictures, tmp_path_factory):
+    """A classifier of pictures, trained for a moment."""
+    folder = tmp_path_factory.mktemp("sorter") / "run"
+    words = ("ckpt=null", "model=mlp", "dataset=image_folder", f"dataset.path={pictures}", "preset=smoke")
+    assert cli("finetune", *words, f"run={folder}").code == 0
+    return folder
+
+
+def test_pictures_that_cannot_be_decoded_are_told_and_the_others_answered_in_their_order(cli, sorter, pictures, tmp_path):
+    for name, file in ("b.png", pictures / "day" / "0.png"), ("d.png", pictures / "night" / "1.png"):
+        (tmp_path / name).write_bytes(file.read_bytes())
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "c.jpg").write_text("<html>no such page</html>")
+    answer = cli("predict", f"ckpt={sorter}", f"input={tmp_path}", "batch_size=2")
+    found = {row["id"]: row for row in map(json.loads, answer.out.splitlines())}
+    assert answer.code == 0 and list(found) == ["a.png", "b.png", "c.jpg", "d.png"]
+    assert found["a.png"] == {"id": "a.png", "error": "the file is empty"}
+    assert found["c.jpg"] == {"id": "c.jpg", "error": "its content is no image of a known format"}
+    assert "a.png and 1 more cannot be decoded" in answer.err
+    for name in ("b.png", "d.png"):
+        alone = json.loads(cli("predict", f"ckpt={sorter}", f"input={tmp_path / name}").out)
+        assert found[name]["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-6)
+
+
+def test_pictures_of_which_none_can_be_decoded_are_refused_and_nothing_is_written(cli, sorter, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "kept.jsonl").write_text("as it was")
+    answer = cli("predict", f"ckpt={sorter}", f"input={tmp_path}", f"output={tmp_path / 'kept.jsonl'}")
+    assert answer.code == 3
+    assert answer.complaint.endswith("none of 1 images can be decoded; the first: a.png: the file is empty")
+    assert (tmp_path / "kept.jsonl").read_text() == "as it was"

@@ -215,6 +215,16 @@ def test_crowds_are_not_learned_but_handed_on_to_be_scored_and_counted(tmp_path)
     assert any("1 boxes of crowds" in note for note in found.notes)
 
 
+def test_what_voc_marks_as_difficult_is_not_learned_and_does_no_harm_to_scores(plain_voc):
+    path = plain_voc / "Annotations" / "003.xml"
+    path.write_text(path.read_text().replace("<name>dust</name>", "<name>dust</name><difficult>1</difficult>"))
+    found = prepared(plain_voc)
+    row = next(row for rows in examples(found).values() for row in rows if row["file"].endswith("003.png"))
+    assert row["boxes"].tolist() == [[1, 2, 11, 12]] and row["classes"].tolist() == [0]
+    assert row["truth"]["iscrowd"].tolist() == [0, 1] and len(row["truth"]["boxes"]) == 2
+    assert any("1 boxes of crowds (iscrowd) or difficult things (difficult) are not learned" in note for note in found.notes)
+
+
 FAULTS = {
     "no XML": ("Annotations/000.xml", "<annotation>", "not well-formed XML"),
     "another XML": ("Annotations/000.xml", "<gallery/>", "the root is <gallery>"),

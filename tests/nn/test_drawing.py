@@ -42,6 +42,12 @@ def test_captions_of_boxes_tell_classes_apart_in_any_alphabet():
     assert all(not torch.equal(one, two) for one, two in itertools.combinations(pictures, 2))
 
 
+def test_a_caption_can_be_read_on_an_image_as_bright_as_it_is():
+    found = outlined(torch.ones(3, 320, 320), [[10.0, 10, 200, 200]], [2], ["WBC"])
+    letters = found[:, 12:24, 14:40]
+    assert (letters.amax(0) < 0.2).sum() > 20 and (letters.amin(0) < 0.5).sum() > 40
+
+
 def test_an_image_without_boxes_stays_as_it_is():
     image = torch.rand(3, 400, 330)
     torch.testing.assert_close(outlined(image, [], [], []), image, atol=1 / 255, rtol=0)

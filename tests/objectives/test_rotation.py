@@ -72,8 +72,8 @@ def test_the_picture_shows_each_turn_with_the_guess(make_rotation, pictures, dra
     original = torch.stack([example["image"] for example in pictures(3)]) / 255
     for turns, row in enumerate(shown["rows"]):
         torch.testing.assert_close(row, original.rot90(turns, (2, 3)), atol=1e-5, rtol=0)
-    assert shown["captions"][1] == ["90", "90", "180 (wrong)"]
-    assert shown["captions"][3] == ["270"] * 3
+    assert shown["captions"][1] == ["90°", "90°", "180° (wrong)"]
+    assert shown["captions"][3] == ["270°"] * 3
 
 
 def test_only_the_head_is_thrown_away(make_rotation):

@@ -178,6 +178,17 @@ def test_pictures_show_image_truth_and_prediction(make_segment, striped, draw):
     assert picture.dtype == torch.uint8 and picture.ndim == 3 and len(picture) == 3
 
 
+@pytest.mark.parametrize("head", ["fcn", "unet"])
+def test_the_layout_that_convolutions_are_fast_in_changes_nothing_else(head, make_segment, striped, draw):
+    objective = make_segment(head)
+    inputs = objective.collate(striped((16, 16), (16, 16)), draw(2))["inputs"]
+    values, layouts = inputs["values"].contiguous(), []
+    plain = F.interpolate(objective.head(objective.model.maps(values), values), size=(16, 16), mode="bilinear")
+    objective.head.scores.register_forward_pre_hook(lambda _, given: layouts.append(given[0]))
+    torch.testing.assert_close(objective.answer(inputs), plain, atol=1e-5, rtol=1e-5)
+    assert layouts[0].is_contiguous(memory_format=torch.channels_last) and not layouts[0].is_contiguous()
+
+
 def test_only_the_head_is_thrown_away(make_segment):
     assert all(name.startswith("head.") for name in heads(make_segment()))
 
