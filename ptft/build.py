@@ -33,13 +33,14 @@ from ptft.locate import locate, saved_config
 from ptft.loop import evaluate, seed_step
 from ptft.manifest import read_manifest, verify
 from ptft.misfits import check
-from ptft.objective import Example, Objective, learned
+from ptft.objective import Example, Objective, check_contract, learned
 from ptft.rates import growth, optimizer_node
 from ptft.state import Report
 from ptft.training import Progress, Training
 
 # what a checkpoint's heads were made for; other facts are about its model's inputs
 OF_HEADS = {"num_classes", "labels", "target_mean", "target_std"}
+OF_MODELS = {"dim": "the width of its features", "blocks": "its layers, shallow to deep"}  # what a model must have
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Stage:
     @property
     def inputs(self) -> dict[str, Any] | None:
         """What the model's inputs were made like, images as large as it reads them; None for text."""
-        found = getattr(self.dataset, "inputs", None)
+        found = self.dataset.inputs
         return found and found | ({"image_size": list(self.transform.size)} if self.transform else {})
 
 
@@ -178,7 +179,9 @@ def _transform(config: dict, facts: dict[str, Any]) -> Any:
 
 def _model(config: dict, facts: dict[str, Any]) -> torch.nn.Module:
     seed_step(config["seed"], "model")
-    return resolve.resolve("model", config["model"], {**facts, "seed": config["seed"]}, config["trusted_modules"])
+    model = resolve.resolve("model", config["model"], {**facts, "seed": config["seed"]}, config["trusted_modules"])
+    check_contract(model, OF_MODELS)
+    return model
 
 
 def _encode(dataset, encode: Callable, known: list[str] | None, must_be_known: bool) -> bool:
@@ -198,10 +201,12 @@ def _encode(dataset, encode: Callable, known: list[str] | None, must_be_known: b
 def examples(stage: Stage, source: str) -> Iterator[tuple[Any, Example]]:
     """What `source` holds to predict on, each with its id.
 
-    It is read by the columns of the training file, wherever that is now, unless others are named.
+    It is read by the columns of the training file, wherever that is now, unless others are named. Raises UserError.
     """
     node = stage.config["dataset"]
     dataset = resolve.find("dataset", node, stage.config["trusted_modules"])
+    if dataset.reader is None:
+        raise UserError(f"dataset {dataset.__name__} reads no rows to predict on: it has no reader")
     columns, inputs = (_data_asset(stage.source, name) for name in ("columns", "inputs"))
     reader = dataset.reader(node, columns or {}, inputs)
     if stage.tokenizer is None:

@@ -62,7 +62,7 @@ def plan(stage: Any, training: Training, schedule: Any, settings: SimpleNamespac
     if run.resumed:
         brief["resumed"] = str(run.resumed)
     data = stage.dataset.describe()
-    if skipped := getattr(stage.dataset, "skipped", None):
+    if skipped := stage.dataset.skipped:
         data["skipped"] = _keep_skipped(run, skipped)
         stage.dataset.notes.append(f"left out of the data: {data['skipped']}")
     config = stage.config
@@ -208,6 +208,8 @@ def _chosen(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation]) -
 def _next(run: Run, stage: Any, final: dict[str, Evaluation]) -> list[str]:
     """The commands that go on from here."""
     folder = shlex.quote(str(run.folder))
+    if trusted := stage.config["trusted_modules"]:
+        folder += " " + shlex.quote(f"trusted_modules=[{','.join(trusted)}]")
     objective = stage.objective
     if hasattr(objective, "predict") and objective.target != "text":
         scored = [f"ptft evaluate ckpt={folder} split={split}" for split in ("test", "valid") if split in final]

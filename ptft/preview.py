@@ -25,8 +25,9 @@ def lines(batch: Batch, tokenizer: Any, dataset: Any, labels: list[str]) -> Iter
     for row in range(count):
         yield f"row {row + 1}{_answer(batch, row, labels)}"
         if "values" in inputs:
-            named = zip(feature_names(dataset), inputs["values"][row].tolist(), strict=True)
-            yield "  " + ", ".join(f"{name} {value:.4g}" for name, value in named)
+            values = inputs["values"][row].tolist()
+            names = feature_names(dataset) or [f"feature {number}" for number in range(len(values))]
+            yield "  " + ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values, strict=True))
         if "tokens" in inputs:
             yield f"  sees   {APART.join(spelled(batch, row, tokenizer, labels))}"
         if wanted := _wanted(batch, row):
@@ -91,8 +92,8 @@ def piece(index: int, tokenizer: Any) -> str:
 
 
 def feature_names(dataset: Any) -> list[str]:
-    """A table's features in their order: numbers by their column, categories as column=category."""
-    columns = Features.stored(dataset.inputs).columns
+    """A table's features in their order: numbers by their column, categories as column=category; none where they have none."""
+    columns = Features.stored(dataset.inputs).columns if dataset.inputs else ()
     return [name for column in columns for name in ([column.name] if column.kind == "number" else _categories(column))]
 
 

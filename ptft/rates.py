@@ -26,6 +26,9 @@ def optimizer_node(config: dict) -> dict:
         raise UserError(f"optimizer.scale={scale}: expected one of {', '.join(SCALES)}")
     if own["base_lr"] is not None:
         node["lr"] = own["base_lr"] * growth(config)
+    for name in ("lr", "weight_decay"):
+        if name not in node:
+            raise UserError(f"optimizer.{name} must be given: the YAML file of an optimizer has a line such as {name}: 0.0")
     return node
 
 

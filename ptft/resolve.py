@@ -34,6 +34,7 @@ HOMES = {
     "schedule": ("ptft.schedules",),
 }
 BASES = {
+    "dataset": "ptft.data.dataset.Dataset",
     "model": "torch.nn.Module",
     "objective": "ptft.objective.Objective",
     "tuning": "ptft.tuning.Tuning",

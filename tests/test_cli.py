@@ -666,7 +666,7 @@ def test_the_yaml_defaults_are_those_of_the_types():
     assert yaml.safe_load((config_dir() / "trainer" / "default.yaml").read_text()) == asdict(Settings())
 
 
-def test_overview_and_version(capsys):
+def test_help_names_every_command_and_version_the_release(capsys):
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
     assert all(name in said and text in said for name, text in commands().items())

@@ -16,6 +16,8 @@ from ptft.errors import CheckpointError, DataError, Diverged, MachineError, User
 from ptft.locate import locate
 from ptft.objectives import bert
 from ptft.records import checkpoints, metrics, read_json
+from ptft.tasks.classify import Classify
+from ptft.tuning import Full
 
 MODEL = ("model=transformer_tiny", "model.dim=16", "model.heads=2", "model.hidden=32", "tokenizer=byte", "device=cpu")
 SCRATCH = ("finetune", "ckpt=null", *MODEL)
@@ -195,6 +197,31 @@ def test_the_best_checkpoint_is_the_one_with_the_best_validation_score_and_the_f
     assert read_json(run / "scores.json")["valid"]["loss"] == pytest.approx(measured[best], rel=1e-6)
 
 
+def test_the_final_scores_are_of_whole_splits_however_little_is_looked_at_on_the_way(train, data, tmp_path):
+    words = (
+        *SCRATCH,
+        *data.classes,
+        "trainer.batch_size=4",
+        "trainer.steps=2",
+        "trainer.eval_every=null",
+        "trainer.precision=fp32",
+    )
+    little = train(tmp_path / "little", *words, "trainer.eval_batches=1")
+    whole = train(tmp_path / "whole", *words, "trainer.eval_batches=null")
+    assert rows(little, "valid")[0]["loss"] != rows(whole, "valid")[0]["loss"]
+    assert read_json(little / "scores.json") == read_json(whole / "scores.json")
+
+
+def test_before_each_step_the_tuning_and_after_it_the_objective_are_told_how_much_of_the_run_is_done(
+    train, data, tmp_path, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(Full, "advance", lambda self, progress: told.append(("tuning", progress)))
+    monkeypatch.setattr(Classify, "after_step", lambda self, progress: told.append(("objective", progress)))
+    train(tmp_path / "run", *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=4")
+    assert told == [(who, step / 4) for step in range(4) for who in ("tuning", "objective")]
+
+
 @pytest.mark.slow
 def test_another_score_can_choose_and_one_that_does_not_exist_is_refused_before_the_first_step(train, data, tmp_path):
     words = *SCRATCH, *data.classes, *EACH_STEP, "trainer.steps=4", "trainer.eval_every=1", "optimizer.lr=0.05"
@@ -296,7 +323,6 @@ def test_smoothing_labels_raises_the_training_loss_of_a_sure_model_and_no_other(
     assert rows(plain, "train")[0]["loss"] != rows(smooth, "train")[0]["loss"]
 
 
-@pytest.mark.slow
 def test_clipping_bounds_the_length_of_a_step_and_the_log_has_the_norm_before_it(train, data, tmp_path):
     sgd = "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "optimizer.weight_decay=0", "optimizer.lr=1"
     words = *SCRATCH, *data.classes, *EACH_STEP, *SEED_AND_NOTHING_ELSE, *sgd, "trainer.steps=1"

@@ -145,12 +145,28 @@ def test_regression_metrics_equal_those_of_scikit_learn():
     assert {name: metric.compute().item() for name, metric in found.items()} == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["loss", "perplexity", "bits_per_byte", "mse", "mae", "rmse", "ece", "valid/loss"])
+PARTS_OF_LOSSES = [
+    "forward_perplexity",
+    "uniformity",
+    "mlm_loss",
+    "nsp_loss",
+    "valid/loss_bbox_regression",
+    "reconstruction",
+    "kl",
+    "commitment",
+]
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "perplexity", "bits_per_byte", "mse", "mae", "rmse", "ece", "valid/loss", *PARTS_OF_LOSSES]
+)
 def test_errors_are_better_when_lower(name):
     assert metrics.lower_is_better(name)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "auroc", "f1_macro", "r2", "valid/balanced_accuracy"])
+@pytest.mark.parametrize(
+    "name", ["accuracy", "auroc", "f1_macro", "r2", "valid/balanced_accuracy", "elbo", "codebook_perplexity"]
+)
 def test_achievements_are_better_when_higher(name):
     assert not metrics.lower_is_better(name)
 

@@ -120,6 +120,15 @@ def test_steady_parameters_are_groups_of_their_own():
     assert all("steady" in group["label"] for group in groups if group["steady"])
 
 
+def test_steady_parameters_keep_their_rate_while_that_of_others_follows_the_schedule():
+    trained, tuning = objective(), Full(layer_decay=None)
+    trained.steady = ("model.norm",)
+    moving = Training(trained, torch.optim.SGD(tuning.groups(trained, 0.1, 0.0)), tuning)
+    moving.set_rates(0.25, 0.5)
+    rates = {name: group["lr"] for group in moving.optimizer.param_groups for name in group["names"]}
+    assert rates == {name: 0.1 if name.startswith("model.norm") else 0.025 for name in rates}
+
+
 def test_hidden_matrices_are_those_of_the_layers_alone():
     groups = Full(layer_decay=None).groups(objective(), 0.1, 0.5)
     hidden = [name for group in groups if group["hidden"] for name in group["names"]]

@@ -99,9 +99,12 @@ def _trainable(config: dict[str, Any], kind: type) -> dict[str, Any]:
 def _first_choice(config: dict[str, Any], kind: type) -> dict[str, Any]:
     """The settings of the objective for the richest target of a dataset, or for what a table's own target is."""
     if kind.modality == "table":
-        table = resolve.resolve("dataset", config["dataset"], {"inputs": None}, config["trusted_modules"])
-        table.prepare()
-        return settings_of(config_dir() / f"{OF_TABLES[table.prepared['target']]}.yaml")
+        target = kind.targets[0]
+        if target is None:
+            table = resolve.resolve("dataset", config["dataset"], {"inputs": None}, config["trusted_modules"])
+            table.prepare()
+            target = table.describe().get("target")
+        return settings_of(config_dir() / f"{OF_TABLES[target]}.yaml")
     for target, name in FIRST_CHOICE.items():
         if target in kind.targets and (target is not None or kind.modality == "text"):
             return settings_of(config_dir() / f"{name}.yaml")

@@ -74,7 +74,7 @@ def _texts(stage: build.Stage) -> Iterator[tuple[Any, str]]:
     """The texts of `input`, each with its id; from the columns of the training data, where that was a table of pairs."""
     source = stage.config["input"]
     dataset = resolve.find("dataset", stage.config["dataset"], stage.config["trusted_modules"])
-    if hasattr(dataset, "reader"):
+    if dataset.reader is not None:
         yield from ((name, example["text"]) for name, example in build.examples(stage, source))
         return
     column = stage.config["dataset"].get("text") or "text"

@@ -82,7 +82,7 @@ def _too_large(work: Callable[[], None]) -> bool:
 
 def _keep_index(stage: build.Stage, run: Run) -> None:
     """Leave in the run's folder which rows a few-label experiment (dataset.per_class) saw."""
-    few = getattr(stage.dataset, "few_labels", None)
+    few = stage.dataset.few_labels
     if few is not None:
         text = json.dumps({"per_class": stage.config["dataset"]["per_class"], "rows": few}, ensure_ascii=False, indent=1)
         run.write("few_labels.json", f"{text}\n".encode())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ptft.data.dataset import Dataset
 from ptft.data.documents import bounded_lines
 from ptft.data.files import find_files, fingerprint
 from ptft.data.opening import guarded, open_text
@@ -34,16 +35,14 @@ class Questions(Rows):
         return np.full(len(self), 4)
 
 
-class Analogies:
+class Analogies(Dataset):
     """Questions as word2vec's questions-words.txt has them, to test word vectors with; all of them are the test split."""
 
     modality = "text"
     targets = ("analogy",)
 
-    def __init__(self, path: str, max_length: int | None):
+    def __init__(self, path: str):
         self.files = find_files(path, "dataset.path")
-        self.max_length = max_length
-        self.notes: list[str] = []
         self.questions: Questions | None = None
 
     @cached_property
@@ -88,16 +87,6 @@ class Analogies:
     def rows(self, split: str) -> Questions | None:
         """The questions, as the test split."""
         return self.questions if split == "test" else None
-
-    @property
-    def columns(self) -> dict[str, str | None]:
-        """There are no columns."""
-        return {}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Nothing that constructors ask for."""
-        return {}
 
     def describe(self) -> dict[str, Any]:
         """What a run card says of this data."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ptft.data.dataset import Dataset
 from ptft.errors import MachineError
 
 MANIFEST = "manifest.json"
@@ -36,11 +37,10 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]], notes: list[str]) 
     return final, facts
 
 
-class Derives:
+class Derives(Dataset):
     """A dataset whose prepared rows, in `folder`, others can derive more from."""
 
     folder: Path
-    notes: list[str]
 
     def derived(self, name: str, build: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
         """A folder of the cache for something made of the prepared rows; see `cached`."""

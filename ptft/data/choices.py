@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from ptft.data.dataset import Dataset
 from ptft.data.files import find_files, fingerprint
 from ptft.data.reading import existing, field, first_row, label_cell, rows, text_cell
 from ptft.errors import DataError, UserError
@@ -13,7 +14,7 @@ from ptft.errors import DataError, UserError
 Question = dict[str, Any]  # prompt; options: texts; answer: which; row
 
 
-class Choices:
+class Choices(Dataset):
     """One question a row. Nothing is trained on it: all rows are its test split.
 
     text: the column of the prompt. choices: a column that lists the options (a JSON list, or text with | between them),
@@ -24,8 +25,6 @@ class Choices:
 
     modality = "text"
     targets = (None, "text")
-    columns: dict[str, Any] = {}
-    facts: dict[str, Any] = {}
 
     def __init__(
         self,
@@ -42,7 +41,6 @@ class Choices:
         if (shots > 0) != (shots_path is not None):
             raise ValueError(f"shots={shots} and shots_path={shots_path} go together: how many solved rows, and of which file")
         self.text, self.choices, self.label, self.template, self.shots = text, choices, label, template, shots
-        self.notes: list[str] = []
         named = {"path": path, "shots_path": shots_path}
         self.files = {name: find_files(value, f"dataset.{name}") for name, value in named.items() if value is not None}
         options = [] if choices is None else [choices] if isinstance(choices, str) else choices

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ptft.data.cache import cached
+from ptft.data.dataset import Dataset
 from ptft.data.decoding import in_parallel
 from ptft.data.files import digest
 from ptft.data.image_labels import Labelled, encode
@@ -23,7 +24,7 @@ from ptft.data.table import SPLITS
 from ptft.errors import DataError, UserError
 
 
-class Images:
+class Images(Dataset):
     """What all sets of images do; a subclass lists which there are.
 
     Splits of their own stay whole; others are held out of the training images by `split_seed`, class by class. Equal

@@ -78,7 +78,6 @@ class LabelledText(Derives):
     ):
         self.shares = held_out(path, valid_path, test_path, valid_fraction, test_fraction)
         self.split_seed, self.per_class, self.max_length = split_seed, per_class, max_length
-        self.notes: list[str] = []
         self.short: list[str] = []  # what per_class asks of classes that have fewer rows
         named = {"train": (path, "path"), "valid": (valid_path, "valid_path"), "test": (test_path, "test_path")}
         self.files = {

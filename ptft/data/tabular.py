@@ -15,6 +15,7 @@ import numpy as np
 from ptft.data.answers import TYPES, answers, check_target
 from ptft.data.cache import cached
 from ptft.data.columns import READ, Features
+from ptft.data.dataset import Dataset
 from ptft.data.files import find_files, fingerprint
 from ptft.data.frame import Frame, column_kinds, learn, read_frame
 from ptft.data.reading import existing, field, first_row, input_rows, row_id
@@ -66,7 +67,7 @@ class TableReader:
             yield row_id(others, number), {"features": self.features.encode(cells)[0], "row": number}
 
 
-class Tabular:
+class Tabular(Dataset):
     """A table: each row is an example of numbers and categories.
 
     Numbers are standardised by the training rows (missing ones become their mean), categories one-hot (missing is one of its
@@ -101,7 +102,6 @@ class Tabular:
         self.target = [] if target is None else [target] if isinstance(target, str) else list(target)
         self.wanted, self.categorical = features, categorical
         self.stored = Features.stored(inputs) if inputs else None
-        self.notes: list[str] = []
         self.short: list[str] = []  # what per_class asks of classes that have fewer rows
         self.prepared: dict[str, Any] | None = None
         self.names = self.choose_columns()

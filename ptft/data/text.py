@@ -45,7 +45,6 @@ class Text(Derives):
         self.fractions = held_out(path, valid_path, test_path, valid_fraction, test_fraction)
         self.split_seed = split_seed
         self.max_length = max_length
-        self.notes: list[str] = []
         named = {"train": (path, "path"), "valid": (valid_path, "valid_path"), "test": (test_path, "test_path")}
         self.sources = {
             split: Source(tuple(find_files(name, f"dataset.{setting}")), text, documents)
@@ -119,16 +118,6 @@ class Text(Derives):
             return None
         ids, ends = self.folder / f"{split}.ids", self.folder / f"{split}.ends"
         return Blocks(ids, ends, facts["type"], self.length, self.tokenizer.eos_id)
-
-    @property
-    def columns(self) -> dict[str, str | None]:
-        """Text is read whole: no column is needed to predict on other text."""
-        return {}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What constructors may ask of this data: nothing, text has no classes."""
-        return {}
 
     def describe(self) -> dict[str, Any]:
         """What the run card says of this data."""

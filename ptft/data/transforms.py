@@ -89,8 +89,12 @@ class Views:
                 raise ValueError(f"{name}=[{low},{high}]: give two numbers above 0, the smaller one first")
         if not 0 < self.center_crop <= 1:
             raise ValueError(f"center_crop={self.center_crop}: give a share in (0, 1]")
-        if self.count < 1 or self.local_count < 0 or not self.blur or not self.solarize:
-            raise ValueError("views must be at least 1, local_views at least 0; blur and solarize need at least one entry")
+        for name, count, least in (("views", self.count, 1), ("local_views", self.local_count, 0)):
+            if count < least:
+                raise ValueError(f"{name}={count}: expected at least {least}")
+        for name, entries in (("blur", self.blur), ("solarize", self.solarize)):
+            if not entries:
+                raise ValueError(f"{name}=[]: expected a probability for each view, or one for all")
         if min(self.jitter) < 0 or self.jitter[3] > 0.5:
             raise ValueError(f"jitter x strength = {list(self.jitter)}: give at least 0, and for hue at most 0.5")
         if self.randaugment is not None and not 0 <= self.randaugment <= 30:

@@ -35,9 +35,11 @@ class LSTM(nn.Module):
         super().__init__()
         self.dim, self.max_length = dim, max_length
         self.dropouts = [input_dropout, *[hidden_dropout] * (layers - 1), output_dropout]  # before each layer, and at the end
-        for rate in (embedding_dropout, weight_drop, *self.dropouts):
+        rates = {"embedding_dropout": embedding_dropout, "input_dropout": input_dropout, "hidden_dropout": hidden_dropout}
+        rates |= {"output_dropout": output_dropout, "weight_drop": weight_drop}
+        for name, rate in rates.items():
             if not 0 <= rate < 1:
-                raise ValueError(f"a dropout of {rate} is no probability below 1")
+                raise ValueError(f"{name}={rate} is no probability below 1")
         widths = [dim, *[hidden] * (layers - 1), dim]
         self.embedding = WordEmbedding(vocab_size, dim, embedding_dropout, init_std)
         self.layers = nn.ModuleList(LSTMLayer(*pair, weight_drop) for pair in zip(widths, widths[1:], strict=False))

@@ -199,3 +199,33 @@ def test_a_few_rows_are_gone_through_more_often_where_epochs_are_counted(train, 
         epochs = "trainer.epochs=0.01", words, "trainer.log_every=1"
         run = train(tmp_path / str(expected), "finetune", "ckpt=null", *small, *data.classes, *epochs)
         assert [row["step"] for row in metrics(run) if row["split"] == "train"][-1] == expected
+
+
+def test_an_optimizer_of_ones_own_without_a_weight_decay_is_refused_by_name(cli, data, tmp_path):
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "bare.yaml").write_text("# Adam with a rate alone\n_target_: torch.optim.Adam\nlr: 0.01\n")
+    own = f"--config-dir={tmp_path}", "optimizer=bare", f"run={tmp_path / 'run'}"
+    answer = cli("pretrain", *own, *data.text, "tokenizer=byte", "model=transformer_tiny", "preset=smoke", "device=cpu")
+    assert answer.code == 2
+    assert "optimizer.weight_decay must be given" in answer.complaint
+    assert not (tmp_path / "run").exists()
+
+
+WITHOUT = {
+    "traits": "has no traits: expected a frozenset such as",
+    "dim": "has no dim: expected the width of its features",
+    "blocks": "has no blocks: expected its layers, shallow to deep",
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_model_of_ones_own_that_lacks_what_training_asks_for_is_refused_by_name(name, cli, data, tmp_path, monkeypatch):
+    body = {"traits": "frozenset({'text', 'bidirectional'})", "dim": "8", "max_length": "16", "blocks": "()"}
+    lines = [f"    {key} = {value}" for key, value in body.items() if key != name]
+    (tmp_path / f"without_{name}.py").write_text("\n".join(["from torch import nn", "class Mine(nn.Module):", *lines]))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text(f"# A model of one's own\n_target_: without_{name}.Mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = f"--config-dir={tmp_path}", f"trusted_modules=[without_{name}]", "model=mine", f"run={tmp_path / 'run'}"
+    answer = cli("pretrain", *own, *data.text, "tokenizer=byte", "preset=smoke", "device=cpu")
+    assert (answer.code, answer.complaint.count(WITHOUT[name])) == (2, 1)

@@ -170,9 +170,10 @@ def test_every_dropout_changes_training_and_leaves_evaluation_alone(name, make_l
     assert not torch.allclose(model.train()(tokens), plain(tokens))
 
 
-def test_a_dropout_of_everything_is_refused(make_lstm):
-    with pytest.raises(ValueError, match="a dropout of 1.0 is no probability below 1"):
-        make_lstm(hidden_dropout=1.0)
+@pytest.mark.parametrize("name", NO_DROPOUT)
+def test_a_dropout_of_everything_is_refused_by_name(name, make_lstm):
+    with pytest.raises(ValueError, match=f"{name}=1.0 is no probability below 1"):
+        make_lstm(**{name: 1.0})
 
 
 def test_each_layer_is_a_level_of_its_own_that_learns_slower_and_thaws_later(make_lstm):

@@ -17,6 +17,14 @@ LAYERS = {
 }
 
 
+def test_the_product_of_the_factors_counts_alpha_over_rank_times():
+    layer = nn.Linear(2, 2, bias=False)
+    layer.weight.data = torch.eye(2)
+    adapter = lora.LowRank(layer.weight, rank=2, alpha=6.0, generator=torch.Generator())
+    adapter.down.data, adapter.up.data = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    assert adapter(layer.weight).tolist() == [[1 + 3, 6], [0, 1 + 6]]
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_an_adapted_lstm_starts_as_it_was_learns_by_its_factors_alone_and_merges_into_a_plain_one(kind):
     torch.manual_seed(0)

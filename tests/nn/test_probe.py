@@ -1,5 +1,7 @@
 """Probes against independent implementations, and what must not change when they run."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,19 @@ def test_near_neighbours_outvote_many_far_ones():
     bank = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     assert knn(bank, torch.tensor([4, 9, 9, 9]), torch.tensor([[1.0, 0.2]])).tolist() == [4]
     assert knn(bank, torch.tensor([4, 9, 9, 9]), torch.tensor([[1.0, 0.2]]), temperature=100.0).tolist() == [9]
+
+
+def test_twenty_neighbours_vote_at_the_temperature_of_dino_where_nothing_else_is_said():
+    likeness = 0.8
+    far, query = [likeness, (1 - likeness**2) ** 0.5], torch.tensor([[1.0, 0.0]])
+    tipping = math.exp((1 - likeness) / 0.07)  # 17.4 far neighbours weigh as much as the near one
+    for count in (17, 18, 30):
+        bank, labels = torch.tensor([[1.0, 0.0], *[far] * count]), torch.tensor([1, *[2] * count])
+        assert knn(bank, labels, query).tolist() == [1 if count < tipping else 2]
+    scattered = [[likeness - 1e-4 * n, (1 - (likeness - 1e-4 * n) ** 2) ** 0.5] for n in range(40)]  # no ties: 20 vote
+    bank, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], *scattered]), torch.tensor([1, 1, *[2] * 40])
+    assert knn(bank, labels, query).tolist() == [1]
+    assert knn(bank, labels, query, neighbours=42).tolist() == [2]
 
 
 def test_a_bank_smaller_than_the_neighbourhood_and_one_query_will_do():

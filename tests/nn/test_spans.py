@@ -85,7 +85,7 @@ WORKED = {
 
 
 @pytest.mark.parametrize("name", WORKED)
-def test_worked_cases(name):
+def test_spans_are_scored_as_in_worked_cases(name):
     guess, truth, expected = WORKED[name]
     found = scores(BIO, ([guess], [truth]))
     assert [found[score].item() for score in ("precision", "recall", "f1")] == pytest.approx(expected)
