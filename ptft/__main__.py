@@ -1,7 +1,5 @@
 """`python -m ptft` is `ptft`."""
 
-import sys
+from ptft.cli import run
 
-from ptft.cli import main
-
-sys.exit(main())
+run()

@@ -752,3 +752,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_the_process_ends_with_all_that_was_said_its_threads_done_and_its_exit_code(tmp_path):
+    program = """
+import atexit, sys, threading, time
+from ptft import app, cli
+
+def run(*words):
+    atexit.register(print, "at its end")
+    threading.Thread(target=lambda: (time.sleep(0.1), print("from a thread"))).start()
+    print("said")
+    return 3
+
+app.run, sys.argv = run, ["ptft", "list"]
+cli.run()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (ran.returncode, ran.stdout.splitlines(), ran.stderr) == (3, ["said", "from a thread", "at its end"], "")
