@@ -38,6 +38,7 @@ POSITIONAL = {"show": ("what",), "diff": ("first", "second"), "list": ("group",)
 COLUMN = re.compile(r"dataset\.(text|text_pair|label|source)$")
 FREE_TEXT = re.compile(rf"(prompt|ckpt|run|what|first|second|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
 ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
+OF_PUBLISHED = "5e-5"  # the rate at which published weights are trained on
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
 
@@ -70,10 +71,10 @@ class Arguments:
         if not words:
             return []
         override = parsed(words[-1])
-        if override.is_sweep_override():
-            return list(override.sweep_string_iterator())
-        value = override.value()
-        return [None if value is None else str(getattr(value, "text", value))]
+        if override.is_sweep_override() and hasattr(override.value(), "filter"):  # glob(gpt*) of a group
+            return override.value().filter(sorted(groups(self.folders).get(key, {})))
+        values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+        return [None if value is None else str(getattr(value, "text", value)) for value in values]
 
     def only(self, key: str) -> str | None:
         """What `key` was set to, where that is one text."""
@@ -189,8 +190,8 @@ def implied(command: str, arguments: Arguments) -> list[str]:
 
     A checkpoint brings its model and tokenizer, a start from scratch its own, or that of the teacher it learns from; a table
     that is named has no transform, whatever the objective brings for images; the data that ships is trained on briefly;
-    fresh weights are fine-tuned faster than trained ones, published ones slower; a head that goes on keeps its shape; epochs
-    that were asked for are no more and no less.
+    fresh weights are fine-tuned faster than trained ones, published ones slower, and published language models go on being
+    pretrained as slowly; a head that goes on keeps its shape; epochs that were asked for are no more and no less.
     """
     ckpt = arguments.values("ckpt")
     chosen = {word.partition("=")[0].lstrip("+~") for word in arguments.overrides}
@@ -205,6 +206,9 @@ def implied(command: str, arguments: Arguments) -> list[str]:
         found.append("~transform")
     if command == "finetune" and not own and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
         found += _rate(ckpt, arguments)
+    if command == "pretrain" and not own and not chosen & {"optimizer", "optimizer.lr", "optimizer.base_lr", "experiment"}:
+        published = ckpt and all(start and (split(start) or [None])[0] == "hf" for start in ckpt)
+        found += ["optimizer=adamw", f"optimizer.lr={OF_PUBLISHED}"] if published else []
     if command == "finetune" and not own and not chosen & {"part", "experiment", *(f"objective.{name}" for name in HEAD_SHAPE)}:
         found += _head(arguments)
     if "trainer.epochs" in chosen and "trainer.min_steps" not in chosen:
@@ -225,7 +229,7 @@ def _rate(ckpt: list[str | None], arguments: Arguments) -> list[str]:
         return ["optimizer.lr=3e-2" if arguments.values("model") == ["linear"] else "optimizer.lr=1e-3"]
     few = {"lora", "frozen"} & set(arguments.values("tuning")) and not arguments.values("tuning.blocks")
     if ckpt and all(start and split(start) for start in ckpt) and not few:
-        return ["optimizer.lr=5e-5"]
+        return [f"optimizer.lr={OF_PUBLISHED}"]
     return []
 
 

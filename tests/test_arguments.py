@@ -34,6 +34,23 @@ def test_fresh_weights_are_fine_tuned_faster_and_published_ones_slower_unless_a_
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("ckpt=hf:bert", ["optimizer=adamw", "optimizer.lr=5e-5"]),
+        ("-m ckpt=hf:bert,hf:roberta", ["optimizer=adamw", "optimizer.lr=5e-5"]),
+        ("ckpt=hf:bert optimizer=muon", []),
+        ("ckpt=hf:bert optimizer.lr=1e-4", []),
+        ("ckpt=runs/a", []),
+        ("ckpt=torchvision:resnet18", []),
+        ("", []),
+    ],
+)
+def test_published_language_models_are_pretrained_further_gently(words, expected):
+    found = implied("pretrain", parse("pretrain", words.split()))
+    assert [word for word in found if word.startswith("optimizer")] == expected
+
+
+@pytest.mark.parametrize(
     ("words", "least"),
     [("trainer.epochs=2", ["1"]), ("-m trainer.epochs=1,2", ["1"]), ("trainer.epochs=2 trainer.min_steps=9", []), ("", [])],
 )
@@ -41,6 +58,20 @@ def test_fresh_weights_are_fine_tuned_faster_and_published_ones_slower_unless_a_
 def test_epochs_that_were_asked_for_are_no_more(command, words, least):
     found = implied(command, parse(command, words.split()))
     assert [word.partition("=")[2] for word in found if word.startswith("trainer.min_steps=")] == least
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("ckpt=hf:bert,null", ["hf:bert", None]),
+        ("ckpt='a=b',c", ["a=b", "c"]),
+        ("seed=range(1,4)", ["1", "2", "3"]),
+        ("objective=glob(*lm)", ["bilm", "clm", "mlm", "plm"]),
+    ],
+)
+def test_the_values_of_a_sweep_are_those_its_jobs_get(word, expected):
+    arguments = parse("pretrain", ["-m", word])
+    assert arguments.values(word.partition("=")[0]) == expected
 
 
 @pytest.mark.parametrize(("word", "kept"), [("dataset.label=label, raw", "label, raw"), ("dataset.label=true", "true")])
