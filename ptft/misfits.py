@@ -38,6 +38,16 @@ CLASS_OF = {
 USED_BY = {"tokenizer": "text", "transform": "image"}
 
 
+def check_reads(objective: type, dataset: type) -> None:
+    """Raises UserError where an objective is not for what a dataset holds."""
+    reads = objective.needs & MODALITIES
+    if reads and dataset.modality not in reads:
+        wanted = " or ".join(sorted(reads))
+        raise UserError(
+            f"objective {objective.__name__} is for {wanted}, and dataset {dataset.__name__} holds {dataset.modality}"
+        )
+
+
 def check(config: dict) -> None:
     """Refuse, before anything is built or read, settings and choices that cannot work together. Raises UserError."""
     check_settings(config)
@@ -52,12 +62,7 @@ def check(config: dict) -> None:
             f"objective {objective.__name__} needs a {' '.join(missing).replace('|', ' or ')} model, and {model.__name__} is "
             f"{' '.join(sorted(model.traits))}{''.join(better)}"
         )
-    reads = objective.needs & MODALITIES
-    if reads and dataset.modality not in reads:
-        wanted = " or ".join(sorted(reads))
-        raise UserError(
-            f"objective {objective.__name__} is for {wanted}, and dataset {dataset.__name__} holds {dataset.modality}"
-        )
+    check_reads(objective, dataset)
     if dataset.modality not in model.traits:
         reads = " ".join(sorted(model.traits))
         better = "" if objective.needs - MODALITIES else f"; use model={READS[dataset.modality]}"

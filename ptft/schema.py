@@ -242,6 +242,9 @@ class Data:
     transform: Any = None
     model: Any = None
     objective: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    trainer: Any = None
 
 
 @dataclass

@@ -124,7 +124,7 @@ MISTAKES = [
     ),
     ("pretrain +optimizer.lr=1", "optimizer.lr exists already: leave out the +"),
     (
-        "pretrain ++optimizer.foo=1",
+        "pretrain optimizer=adamw ++optimizer.foo=1",
         "optimizer has no setting 'foo'; choose from: base_lr, betas, eps, fused, lr, scale, weight_decay, weight_decay_end",
     ),
     (

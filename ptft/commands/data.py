@@ -37,6 +37,8 @@ def main(config: dict[str, Any]) -> None:
     if config["action"] not in ACTIONS:
         raise UserError(f"action={config['action']}: there is no such action{did_you_mean(config['action'], ACTIONS)}")
     kind = resolve.find("dataset", config["dataset"], config["trusted_modules"])
+    if config["objective"]:
+        misfits.check_reads(resolve.find("objective", config["objective"], config["trusted_modules"]), kind)
     show = draw_images if kind.modality == "image" else show_batch
     show(config, kind)
 

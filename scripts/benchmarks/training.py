@@ -16,11 +16,11 @@ SMALL = "model.dim=24 model.layers=1 trainer.batch_size=2"
 FLAT = "trainer.steps=1000000 schedule.warmup=0"
 TINY = f"model=transformer_tiny model.dim=16 model.layers=1 model.max_length=32 trainer.batch_size=2 {FLAT}"
 DEFAULT = FLAT
-# the sizes of performance.md: 4 layers of 256, 32 texts of 128 tokens
-BERT = f"model=bert_mini model.max_length=128 model.segments=0 tokenizer.vocab_size=8192 {FLAT}"
+# the sizes of performance.md: 4 layers of 256, 32 texts of 128 tokens; the optimizer is that of the others
+BERT = f"model=bert_mini model.max_length=128 model.segments=0 tokenizer.vocab_size=8192 optimizer=adamw {FLAT}"
 GPT = (
     "objective=clm model.positions=learned model.dim=256 model.hidden=1024 model.activation=gelu_tanh "
-    f"tokenizer.vocab_size=8192 {FLAT}"
+    f"tokenizer.vocab_size=8192 optimizer=adamw {FLAT}"
 )
 CHARACTERS = "experiment=shakespeare_char"
 SOONER, SOONER_STEPS, NANOGPT_STEPS = f"experiment=shakespeare_char_fast {FLAT}", 110, 2000

@@ -101,7 +101,8 @@ def test_preview_writes_a_png_file_without_training(cli, photographs, tmp_path, 
         (("peview",), 2, "there is no such action; did you mean 'preview'?"),
         (("preview", "dataset=analogies", "dataset.path=x"), 2, "there is nothing to learn from it"),
         (("preview", "dataset=digits", "objective=mml"), 2, "did you mean 'mlm'?"),
-        (("preview", "dataset=diabetes", "task=tag"), 2, "objective Tag needs a text model, and MLP is image table"),
+        (("preview", "dataset=diabetes", "task=tag"), 2, "objective Tag is for text, and dataset Tabular holds table"),
+        (("preview", "objective=skipgram"), 2, "objective SkipGram is for text, and dataset ImageArrays holds image"),
         (("preview", "~transform"), 2, "transform must be given"),
         (("preview", "rows=0"), 2, "rows: expected at least 1, found 0"),
         (("preview", "transform=simclir"), 2, "did you mean 'simclr'?"),
@@ -113,6 +114,12 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(cli, words, code, message):
     answer = cli("data", *words)
     assert answer.code == code
     assert message in answer.complaint
+
+
+@pytest.mark.parametrize("objective", ["classify", "mae", "contrastive", "moco", "dino", "rotation", "jigsaw", "denoise", "vae"])
+def test_what_an_objective_of_images_brings_for_training_does_not_matter_here(objective, cli, tmp_path):
+    answer = cli("data", "preview", f"objective={objective}", f"output={tmp_path / 'a.png'}", "rows=2")
+    assert answer.code == 0 and (tmp_path / "a.png").exists(), answer.err
 
 
 def shown(cli, tmp_path, *words) -> list[str]:
