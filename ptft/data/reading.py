@@ -195,10 +195,16 @@ def line_rows(lines: Iterator[str], name: str, columns: Collection[str]) -> Iter
 
 
 def plain_rows(lines: Iterable[str], name: str) -> Iterator[Row]:
-    """One row a line: a JSON object, or text."""
+    """One row a line: a JSON object, or text. A line of text without any is a row, too, if another follows: rows are lines."""
+    blank: list[Row] = []
     for number, line in enumerate(lines, 1):
         where = f"{name}:{number}"
         if line.lstrip().startswith("{"):
+            blank = []
             yield where, parse_json(line, where)
         elif line.strip():
+            yield from blank
+            blank = []
             yield where, {"text": line.rstrip("\r\n")}
+        else:
+            blank.append((where, {"text": ""}))

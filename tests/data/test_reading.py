@@ -152,7 +152,7 @@ def test_a_cell_that_is_no_text_is_refused(name):
 def test_prediction_reads_tables_lines_and_json_from_files_and_standard_input(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("text,n\nx,1\n", encoding="utf-8")
     assert list(input_rows(str(tmp_path / "a.csv"))) == [(f"{tmp_path / 'a.csv'}:2", {"text": "x", "n": "1"})]
-    (tmp_path / "a.txt").write_text("one\n\ntwo\n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("one\ntwo\n", encoding="utf-8")
     assert [row for _, row in input_rows(str(tmp_path / "a.txt"))] == [{"text": "one"}, {"text": "two"}]
     typed = io.TextIOWrapper(io.BytesIO(b'plain line\n{"text": "from json", "id": 4}\n'))
     monkeypatch.setattr("sys.stdin", typed)
@@ -190,6 +190,18 @@ def test_json_may_be_indented(piped):
 
 def test_a_table_after_blank_lines_keeps_its_line_numbers(piped):
     assert piped(b"\n\nid,text\n7,x\n") == [("standard input:4", {"id": "7", "text": "x"})]
+
+
+@pytest.mark.parametrize(
+    ("lines", "texts"),
+    [
+        ("\none\n \n\ntwo\n\n\n", ["", "one", "", "", "two"]),
+        ('{"text": "one"}\n\n{"text": "two"}\n', ["one", "two"]),
+        ('{"text": "one"}\n\ntwo', ["one", "", "two"]),
+    ],
+)
+def test_rows_of_text_are_the_lines_of_the_file_up_to_its_last_one_with_text(lines, texts, piped):
+    assert [row["text"] for _, row in piped(lines.encode())] == texts
 
 
 @pytest.mark.parametrize(
