@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema
 from ptft.arguments import Arguments, implied, parse, quote
-from ptft.choices import ABOUT_TRAINING, FOUND, NO_SWEEP, config_dir
+from ptft.choices import ABOUT_TRAINING, FOUND, NO_SWEEP, ONE_OUTPUT, config_dir
 from ptft.compose import prepare, retyped
 from ptft.errors import MachineError, OptionError, Stopped, UserError, did_you_mean
 from ptft.explain import OF_A_TASK, explain
@@ -93,6 +93,7 @@ def _run(command: str, words: list[str]) -> int:
         show(command, root, arguments)
         return 0
     check_own_files(arguments)
+    _check_output(command, arguments)
     if "--hydra-help" not in arguments.flags:  # which has no configuration that could take it
         arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
@@ -113,6 +114,15 @@ def _run(command: str, words: list[str]) -> int:
         raise job.failure
     failed = _sweep().summarise(folder, command, arguments.flag_words("--multirun")) if folder else 0
     return code or failed
+
+
+def _check_output(command: str, arguments: Arguments) -> None:
+    """Refuse a sweep whose jobs would write over what the one before wrote. Raises UserError."""
+    place = arguments.only("output")
+    if arguments.multirun and command in ONE_OUTPUT and place not in (None, "-") and "${" not in place:
+        path = Path(place)
+        apart = path.with_name(f"{path.stem}-${{hydra:job.num}}{path.suffix}")
+        raise UserError(f"output={place} is one for all jobs: number it, as in 'output={apart}'")
 
 
 def _sweep() -> Any:

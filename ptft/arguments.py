@@ -155,6 +155,10 @@ def quoted(word: str, multirun: bool) -> str:
         override = parsed(word)
     except HydraException:
         return _each_quoted(key, value) if multirun and "," in value else literal
+    if isinstance(override.value(), (int, float, type(None))) and key in groups([config_dir()]):
+        if override.value() is None:
+            raise UserError(f"{word}: a group takes the name of one of its options ({key}=NAME); to leave it out write ~{key}")
+        return literal  # no option is called so, which Hydra says
     if multirun or hasattr(override.value(), "text"):
         return word
     if override.is_sweep_override() and not FREE_TEXT.match(key):

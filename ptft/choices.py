@@ -35,6 +35,7 @@ HEAD_SHAPE = ("pooling", "hidden")  # settings of an objective that say what its
 # what `ptft find` finds, and its settings that each is found with
 FOUND = {"lr": ("steps", "lowest", "highest", "to"), "batch": ("memory", "seconds")}
 ABOUT_TRAINING = ("check", "find")  # commands that take the settings of a training command, which they name
+ONE_OUTPUT = ("predict", "generate", "export")  # commands that write one file or folder, output
 NO_SWEEP = ("find", "data", "show", "diff", "list")  # commands that answer once
 
 

@@ -129,7 +129,7 @@ MISTAKES = [
     ),
     (
         "pretrain model=null",
-        "a group takes the name of one of its options (model=gpt); to leave a group out write ~group",
+        "model=null: a group takes the name of one of its options (model=NAME); to leave it out write ~model",
     ),
     ("pretrain ~model", "model must be given: model=NAME"),
     ("pretrain ~optimizer.lr", "~optimizer.lr: a setting cannot be left out, only a group; give it a value instead"),
@@ -162,6 +162,10 @@ MISTAKES = [
         "find.memory is for ptft find batch; ptft find lr has find.steps, find.lowest, find.highest, find.to",
     ),
     ("find batch pretrain find.highest=1", "find.highest is for ptft find lr; ptft find batch has find.memory, find.seconds"),
+    (
+        "predict -m ckpt=a,b input=x.txt output=made/all.jsonl",
+        "output=made/all.jsonl is one for all jobs: number it, as in 'output=made/all-${hydra:job.num}.jsonl'",
+    ),
     ("diff -m a b", "diff does not sweep: leave out -m"),
     ("show -m model=gpt,nnlm", "show does not sweep: leave out -m"),
     ("list model -m", "list does not sweep: leave out -m"),
