@@ -29,18 +29,26 @@ LAYOUT = 4  # of the files in the cache: raise it when they change
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows without labels: the column of the text, and that of a second one where the task takes two (apart: singly)."""
+    """Reads rows without labels: the column of the text, and that of a second one where the task takes two (apart: singly).
+
+    setting: what names the column of the text.
+    """
 
     text: str
     text_pair: str | None
     apart: bool = False
+    setting: str = "dataset.text"
 
     def read(self, source: str, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Any, Example]]:
         """The rows of a file, or of standard input ("-"), as examples to predict on, each with its id."""
         encoder = Encoder(tokenizer, max_length, self.text_pair is not None, False, self.apart)
         columns = [name for name in (self.text, self.text_pair) if name]
         for number, (where, row) in enumerate(input_rows(source, columns)):
-            text = text_cell(row, where, self.column(row))
+            column = self.column(row)
+            for name, setting in {column: self.setting, self.text_pair: "dataset.text_pair"}.items():
+                if name is not None and name not in row:
+                    raise DataError(f"{where}: no field '{name}'; fields: {', '.join(row)}; {setting}=FIELD names another")
+            text = text_cell(row, where, column)
             pair = text_cell(row, where, self.text_pair) if self.text_pair else None
             yield row_id(row, number), encoder.example(text, pair) | {"row": number, "text": text}
 
@@ -243,7 +251,8 @@ class LabelledText(Derives):
     def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: None) -> Reader:
         """What reads rows to predict on: by the columns that `node` names, else those the model was trained on."""
         text = node.get("text") or node.get("source") or columns.get("text")
-        return Reader(text or "text", node.get("text_pair") or columns.get("text_pair"), columns.get("apart", False))
+        pair, apart = node.get("text_pair") or columns.get("text_pair"), columns.get("apart", False)
+        return Reader(text or "text", pair, apart, cls.text_setting)
 
     @property
     def columns(self) -> dict[str, Any]:
