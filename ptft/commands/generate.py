@@ -14,7 +14,7 @@ from ptft.errors import UserError
 from ptft.machine import autocast
 from ptft.nn.generation import Decoding, write
 from ptft.nn.language import NextToken
-from ptft.outputs import destination
+from ptft.outputs import destination, tell
 
 
 def main(config: dict) -> None:
@@ -58,7 +58,8 @@ def decoding(config: dict, own: Decoding) -> Decoding:
 
 def _write_lines(stage: build.Stage, how: Decoding) -> None:
     config = stage.config
-    rows = _texts(stage)
+    told: dict[str, list[Any]] = {}
+    rows = _texts(stage, told)
     with destination(config["output"]) as file:
         done = 0
         while batch := list(islice(rows, config["batch_size"])):
@@ -68,14 +69,21 @@ def _write_lines(stage: build.Stage, how: Decoding) -> None:
                 file.write(json.dumps({"id": name, **found}, ensure_ascii=False) + "\n")
             file.flush()
             done += len(batch)
+    tell(told)
 
 
-def _texts(stage: build.Stage) -> Iterator[tuple[Any, str]]:
-    """The texts of `input`, each with its id; from the columns of the training data, where that was a table of pairs."""
+def _texts(stage: build.Stage, told: dict[str, list[Any]]) -> Iterator[tuple[Any, str]]:
+    """The texts of `input`, each with its id; from the columns of the training data, where that was a table of pairs.
+
+    told: gets what is to be known of rows, with their names.
+    """
     source = stage.config["input"]
     dataset = resolve.find("dataset", stage.config["dataset"], stage.config["trusted_modules"])
     if dataset.reader is not None:
-        yield from ((name, example["text"]) for name, example in build.examples(stage, source))
+        for name, example in build.examples(stage, source):
+            if "cut" in example:
+                told.setdefault(f"cut to {example['cut']} tokens: the rest is not read", []).append(name)
+            yield name, example["text"]
         return
     column = stage.config["dataset"].get("text") or "text"
     for number, (where, row) in enumerate(input_rows(source, [column])):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
@@ -13,11 +12,10 @@ import torch
 
 from ptft import build
 from ptft.errors import DataError, UserError
-from ptft.logs import Console
 from ptft.loop import move
 from ptft.machine import autocast
 from ptft.objective import Example
-from ptft.outputs import destination
+from ptft.outputs import destination, tell
 from ptft.randomness import Draw
 
 
@@ -31,19 +29,14 @@ def main(config: dict) -> None:
         name = type(stage.objective).__name__
         raise UserError(f"ckpt={config['ckpt']}: {name} predicts no labels; predict needs a run of ptft finetune")
     stage.objective.eval()
-    blank: list[Any] = []
-    broken: list[Any] = []
-    answers = _answers(stage, config, blank, broken)
+    told: dict[str, list[Any]] = {}
+    answers = _answers(stage, config, told)
     begun = _until_answered(answers, config["input"])
     with destination(config["output"]) as file:
         for answer in chain(begun, answers):
             file.write(json.dumps(answer, ensure_ascii=False) + "\n")
             file.flush()
-    console = Console(0, stream=sys.stderr)
-    for names, what in (blank, "without text: what is predicted there says nothing"), (broken, "cannot be decoded: see error"):
-        if names:
-            others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-            console.note(f"row {names[0]}{others} {what}")
+    tell(told)
 
 
 def _until_answered(answers: Iterator[dict[str, Any]], source: str) -> list[dict[str, Any]]:
@@ -59,22 +52,21 @@ def _until_answered(answers: Iterator[dict[str, Any]], source: str) -> list[dict
     return begun
 
 
-def _answers(stage: build.Stage, config: dict, blank: list[Any], broken: list[Any]) -> Iterator[dict[str, Any]]:
-    """Predictions in the order of the input, a batch at a time.
-
-    The names of rows without text go into `blank`, those of pictures that cannot be decoded into `broken`.
-    """
+def _answers(stage: build.Stage, config: dict, told: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Predictions in the order of the input, a batch at a time. told: gets what is to be known of rows, with their names."""
     named = build.examples(stage, config["input"])
     while batch := list(islice(named, config["batch_size"])):
         sound = [example for _, example in batch if "error" not in example]
         answers = iter(_predict(stage, sound) if sound else [])
         for name, example in batch:
             if "error" in example:
-                broken.append(name)
+                told.setdefault("cannot be decoded: see error", []).append(name)
                 yield {"id": name, "error": example["error"]}
                 continue
             if not example.get("text", "-").strip():
-                blank.append(name)
+                told.setdefault("without text: what is predicted there says nothing", []).append(name)
+            if "cut" in example:
+                told.setdefault(f"cut to {example['cut']} tokens: the rest is not read", []).append(name)
             yield {"id": name, **next(answers)}
 
 

@@ -165,23 +165,24 @@ def of_table(path: Path, token: Column, tag: Column | None) -> Iterator[Sentence
     """Rows with a list of words and one of tags; a text in their place is split at its blanks. tag None: only words."""
     for where, row in rows(path):
         words = listed(row, where, str(token))
-        tags = None if tag is None else listed(row, where, str(tag))
+        tags = None if tag is None else listed(row, where, str(tag), numbers=True)
         if tags is not None and len(tags) != len(words):
             raise DataError(f"{where}: {len(words)} words and {len(tags)} tags; expected a tag for each word")
         yield Sentence(words, tags, where, row_id(row, None))
 
 
-def listed(row: dict[str, Any], where: str, name: str) -> list[str]:
-    """A cell that holds several texts."""
+def listed(row: dict[str, Any], where: str, name: str, numbers: bool = False) -> list[str]:
+    """A cell that holds several texts. numbers: whole numbers count as their digits, as where tags have no names."""
     cell = field(row, where, name)
     if isinstance(cell, str):
         return cell.split()
     if not isinstance(cell, list):
         raise DataError(f"{where}: column '{name}' holds {type_name(cell)}, expected a list")
-    for part in cell:
+    parts = [str(part) if numbers and type(part) is int else part for part in cell]
+    for part in parts:
         if not isinstance(part, str):
             raise DataError(f"{where}: column '{name}' lists {type_name(part)}, expected only strings (words, names of tags)")
-    return cell
+    return parts
 
 
 def of_columns(path: Path, token: int, tag: int | None) -> Iterator[Sentence]:

@@ -11,7 +11,8 @@ from ptft.errors import CheckpointError, MachineError, UserError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
-WANTED = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZERS]
+SENTENCES = "sentence_bert_config.json"  # of the library sentence-transformers
+WANTED = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZERS, SENTENCES]
 OLD_WEIGHTS, OLD_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"  # of before safetensors
 OLD_WANTED = [OLD_WEIGHTS, OLD_INDEX, "pytorch_model-*.bin"]
 NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # on the hub: MODEL or OWNER/MODEL

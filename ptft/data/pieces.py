@@ -50,6 +50,8 @@ class WordEncoder:
         """The ids of a sentence of known words, int32 [n]; each word's first and last piece, int32 [words, 2], UNSEEN where
         it was cut off; and how many pieces the whole sentence has. Of a first word without room, a part is kept.
         """
+        if not words:
+            return np.empty(0, dtype=np.int32), np.empty((0, 2), dtype=np.int32), 0
         found = [self.known[word] for word in with_blanks(words)]
         ends = np.cumsum([len(ids) for ids, _ in found], dtype=np.int32)
         starts = np.concatenate(([0], ends[:-1])) + [begin for _, begin in found]

@@ -116,8 +116,7 @@ class Encoder:
         others = None if second is None else self.encode(second)
         lengths = [len(ids) for ids in tokens]
         if others is not None:
-            total = max if self.apart else int.__add__
-            lengths = [total(one, len(two)) for one, two in zip(lengths, others, strict=True)]
+            lengths = [self.total(one, two) for one, two in zip(tokens, others, strict=True)]
             kept = [self.both(one, two) for one, two in zip(tokens, others, strict=True)]
             tokens, others = [one for one, _ in kept], [two for _, two in kept]
             write_ragged(folder, f"{split}.second", others, self.type)
@@ -132,11 +131,18 @@ class Encoder:
         return [ids for start in starts for ids in self.tokenizer.encode(texts[start : start + ENCODED_AT_ONCE])]
 
     def example(self, text: str, pair: str | None) -> Example:
-        """One row without a label."""
+        """One row without a label. cut: how many tokens are left of it, where there were more."""
         if pair is None:
-            return {"tokens": self.tokenizer.encode([text])[0][: self.room]}
-        tokens, other = self.both(*self.tokenizer.encode([text, pair]))
-        return {"tokens": tokens, "pair": other}
+            whole = self.tokenizer.encode([text])
+            found = {"tokens": whole[0][: self.room]}
+        else:
+            whole = self.tokenizer.encode([text, pair])
+            found = dict(zip(("tokens", "pair"), self.both(*whole), strict=True))
+        return found | ({"cut": self.room} if self.total(*whole) > self.room else {})
+
+    def total(self, *texts: np.ndarray) -> int:
+        """The tokens of a row that have to fit: of all its texts, or of the longest where they are read apart."""
+        return (max if self.apart else sum)(map(len, texts))
 
     def both(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Two texts as long as may be."""

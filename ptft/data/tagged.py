@@ -27,23 +27,26 @@ SCHEMES = {"bio": "BIO", "iob1": "IOB1", "bioes": "BIOES"}
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads sentences without tags: CoNLL columns, a table with lists of words, or lines of plain text."""
+    """Reads sentences without tags: CoNLL columns, a table with lists of words, or lines of plain text.
+
+    token, tag: where words and tags of the training file stood.
+    """
 
     token: int | str
+    tag: int | str | None = None
 
     def read(self, source: str, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Any, Example]]:
         """The sentences of a file, or of standard input ("-"), as examples to predict on, each with its id."""
-        return self.examples(new_sentences(source, self.token), WordEncoder(tokenizer, max_length))
+        return self.examples(new_sentences(source, self.token, self.tag), WordEncoder(tokenizer, max_length))
 
     def examples(self, found: Iterable[Sentence], encoder: WordEncoder) -> Iterator[tuple[Any, Example]]:
-        """Sentences that have words as examples, each with its id or its number."""
+        """Sentences as examples, each with its id or its number. One without words has an empty text."""
         for number, sentence in enumerate(found):
-            if not sentence.words:
-                continue
             encoder.learn([sentence.words])
-            tokens, places, _ = encoder.pieces(sentence.words)
+            tokens, places, length = encoder.pieces(sentence.words)
             example = {"tokens": tokens, "places": places, "words": sentence.words, "row": number}
-            more = {"marked": sentence.marked, "text": sentence.text}
+            more = {"marked": sentence.marked, "text": sentence.text if sentence.words else ""}
+            more["cut"] = encoder.room if length > encoder.room else None
             example |= {name: value for name, value in more.items() if value is not None}
             yield number if sentence.name is None else sentence.name, example
 
@@ -123,16 +126,23 @@ class TaggedText(LabelledText):
         facts = self.prepared or {"rows": {}}
         return TaggedRows(self.folder, split, facts["type"]) if split in facts["rows"] else None
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What a Reader needs to know, long after the training file is gone."""
+        return super().columns | {"label": self.label}
+
     @classmethod
     def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: None) -> Reader:
         """What reads sentences to predict on, their words where those of the training file stood."""
-        return Reader(columns.get("text", 0))
+        return Reader(columns.get("text", 0), columns.get("label"))
 
 
 def settle_scheme(tables: dict[str, Sentences], notes: list[str]) -> str:
     """What scheme the training tags follow; what breaks it is counted, and IOB1 becomes BIO."""
     scheme = scheme_of([row.tags for row in tables["train"].sentences])
     used = {tag for row in tables["train"].sentences for tag in row.tags if tag != NO_TAG}
+    if used and all(map(str.isdecimal, used)):
+        notes.append("the tags are numbers and not names such as B-PER: every word is scored by itself, there are no entities")
     stray = sorted(tag for tag in used if parse(tag)[0] == OUTSIDE)
     if scheme in SCHEMES and stray:
         notes.append(f"tags that are of no span count as outside of them: {shortened(stray)}")

@@ -24,7 +24,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")
 # what plays these parts in vocabularies from elsewhere: those of BERT, RoBERTa and GPT-2, which has one token for all
 BERT, ROBERTA = (*SPECIALS[:5], "[SEP]"), ("<pad>", "<unk>", "<s>", "</s>", "<mask>", "</s>")
-CASTS = (SPECIALS, BERT, ROBERTA, ("<|endoftext|>",) * len(SPECIALS))
+GPT2_LIKE = ("<|endoftext|>",) * len(SPECIALS)
+CASTS = (SPECIALS, BERT, ROBERTA, GPT2_LIKE)
 WORD_MARK = "\u2581"
 CACHED_CHUNKS = 1 << 17
 MARKS = r"!-/:-@\[-`{-~"
@@ -52,7 +53,8 @@ CHUNKS = {
 class Tokenizer:
     """A trained tokenizer: what turns text into ids in every stage of a model's life.
 
-    Text is never read as special tokens: a document that says "[EOS]" is encoded as the characters it has.
+    Text is never read as special tokens: a document that says "[EOS]" is encoded as the characters it has. So is one that says
+    "[SEP]" or "</s>" with a published vocabulary, where Hugging Face's library would put the token itself.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer):
@@ -63,7 +65,7 @@ class Tokenizer:
         self.specials = cast(backend)
         self.special_ids = tuple(map(backend.token_to_id, self.specials))
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id, self.eos_id = self.special_ids
-        self.between = (self.sep_id,) * (2 if self.specials == ROBERTA else 1)  # what parts two texts
+        self.between = self.parting()
         self.kind = kind_of(self.state)
         self.hash = hashlib.sha256(canonical(self.state).encode()).hexdigest()
         self.known: dict[str, bytes] = {}
@@ -109,6 +111,12 @@ class Tokenizer:
     def ends_texts(self) -> bool:
         """Whether its file says that a text ends in [EOS]: other programs then put one behind it."""
         return self.backend.encode("").ids[-1:] == [self.eos_id]
+
+    def parting(self) -> tuple[int, ...]:
+        """What parts two texts: [SEP], RoBERTa's two, and with GPT-2's vocabulary what its file says, most often nothing."""
+        if self.specials == GPT2_LIKE:
+            return tuple(self.backend.encode("", "").ids[:-1]) if self.ends_texts else ()
+        return (self.sep_id,) * (2 if self.specials == ROBERTA else 1)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without special tokens: int32 arrays [length]."""

@@ -53,7 +53,7 @@ class Head:
 def checkpoint(name: str) -> Path:
     """The checkpoint folder that a published model has become. Raises UserError, CheckpointError, MachineError."""
     folder = hub.folder(name)
-    files = [folder / "config.json", *_weight_files(folder), *(folder / name for name in hub.TOKENIZERS)]
+    files = [folder / "config.json", *_weight_files(folder), *(folder / name for name in (*hub.TOKENIZERS, hub.SENTENCES))]
     content = " ".join(_digest(path, *_signature(path)) for path in files if path.exists())
     source = hub.source(name)
     return keep(source, hashlib.sha256(content.encode()).hexdigest(), lambda: read(folder, source))
@@ -109,7 +109,7 @@ def read(folder: Path, source: str) -> Imported:
     _prove(source, node, model, tokenizer.vocab_size)
     parts = {"tokenizer": _tokenizer_node(source), "transform": None, "model": node}
     parts |= {"objective": head.objective, "dataset": _option("dataset", head.dataset)}
-    notes = _notes(source, state.keys() - used - head.used)
+    notes = _notes(source, state.keys() - used - head.used) + _reads_less(source, folder, node["max_length"])
     return Imported(parts, model, head.weights, tokenizer.to_json(), notes=notes, facts=head.facts)
 
 
@@ -291,6 +291,14 @@ def _causal(family: Family, node: Config, state: State, embedding: Tensor) -> He
     own = state.get(family.tied, embedding)[: len(embedding)]
     tie = torch.equal(own, embedding)
     return Head({**_option("objective", "clm"), "tie": tie}, {} if tie else {"head.weight": own}, {family.tied})
+
+
+def _reads_less(source: str, folder: Path, most: int) -> list[str]:
+    """What must be set to read texts as sentence-transformers does, which cuts them at a length of its own."""
+    length = hub.read_json(folder / hub.SENTENCES).get("max_seq_length")
+    if type(length) is not int or not 0 < length < most:
+        return []
+    return [f"{source}: sentence-transformers reads {length} tokens of a text with it: so does dataset.max_length={length}"]
 
 
 def _notes(source: str, unused: set[str]) -> list[str]:

@@ -96,8 +96,8 @@ def write(folder: Path, node: dict[str, Any], objective: Objective, tokenizer: T
     if ending in (TEXTS, TOKENS):
         config |= _meaning(objective)
     _write_json(folder / "config.json", config | _config(family, node, tokenizer))
-    whole = ending == TEXTS and objective.head.pooling == "last"  # [EOS] is what it reads
-    (folder / "tokenizer.json").write_text(_with_layout(family, tokenizer, whole), encoding="utf-8")
+    pooling = objective.head.pooling if ending == TEXTS else None
+    (folder / "tokenizer.json").write_text(_with_layout(family, tokenizer, pooling), encoding="utf-8")
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(family, node, tokenizer))
     return sorted(heads(objective).keys() - taken)
 
@@ -201,21 +201,21 @@ def _config(family: Family, node: dict[str, Any], tokenizer: Tokenizer) -> dict[
     return found | {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
 
 
-def _with_layout(family: Family, tokenizer: Tokenizer, whole: bool) -> str:
+def _with_layout(family: Family, tokenizer: Tokenizer, pooling: str | None) -> str:
     """The tokenizer's JSON; where it says nothing of it, with what BERT has around one and two texts.
 
-    whole: a causal model reads the end of texts, and so they get one.
+    pooling: of a head for whole texts. A causal one that reads [EOS] needs one behind texts, and any of them what parts two.
     """
-    causal = family.model == "gpt"
-    as_it_is = tokenizer.ends_texts or not whole if causal else tokenizer.state["post_processor"]
-    if as_it_is:
+    causal, ends = family.model == "gpt", pooling == "last"
+    needed = pooling and not tokenizer.ends_texts and (ends or tokenizer.between)
+    if not (needed if causal else tokenizer.state["post_processor"] is None):
         return tokenizer.to_json()
     backend = Backend.from_str(tokenizer.to_json())
     _, _, cls, sep, _, eos = tokenizer.specials
-    between = " ".join([sep] * len(tokenizer.between))
+    between, end = [sep] * len(tokenizer.between), [eos] * ends
     backend.post_processor = TemplateProcessing(
-        single=f"$A {eos}" if causal else f"{cls} $A {sep}",
-        pair=f"$A {between} $B {eos}" if causal else f"{cls} $A {sep} $B:1 {sep}:1",
+        single=" ".join(("$A", *end)) if causal else f"{cls} $A {sep}",
+        pair=" ".join(("$A", *between, "$B", *end)) if causal else f"{cls} $A {sep} $B:1 {sep}:1",
         special_tokens=list({cls: tokenizer.cls_id, sep: tokenizer.sep_id, eos: tokenizer.eos_id}.items()),
     )
     return backend.to_str(pretty=True)

@@ -68,7 +68,8 @@ class Layout:
 
     Bidirectional models read `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]` (BERT, 1810.04805, 3), with RoBERTa's vocabulary
     two [SEP] between texts. Causal ones read `a [EOS]` and `a [SEP] b [EOS]`: only their last token sees everything, and
-    pretraining taught them [EOS] as the end of a text.
+    pretraining taught them [EOS] as the end of a text. With GPT-2's vocabulary two texts follow one another as other programs
+    put them, with nothing in between.
     """
 
     before: tuple[int, ...]

@@ -123,7 +123,9 @@ class Generate(NextToken):
         self.collate = Collate(layout)
 
     def prompt(self, text: str) -> list[int]:
-        return self.collate.layout.prompt({"tokens": self.tokenizer.encode([text])[0]}).tolist()
+        """The tokens that are read of a text: from its beginning, as of those it was trained on."""
+        tokens = self.tokenizer.encode([text])[0][: self.model.max_length - self.added_tokens]
+        return self.collate.layout.prompt({"tokens": tokens}).tolist()
 
     def shown(self, prompt: str, written: str) -> str:
         return written

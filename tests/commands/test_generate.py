@@ -52,6 +52,14 @@ def test_a_writer_of_completions_prints_the_completion_alone(cli, write, clm_run
     answer = cli("predict", f"ckpt={run}", f"input={file}")
     assert answer.code == 0, answer.err
     assert '"id": 7, "text":' in answer.out
+    file.write_text(
+        "".join(json.dumps({"id": number, "text": f"{number} big cats sat " * number}) + "\n" for number in (2, 40, 50))
+    )
+    predicted, written = (cli(command, f"ckpt={run}", f"input={file}") for command in ("predict", "generate"))
+    assert written.code == 0, written.err
+    assert written.out == predicted.out
+    for answer in predicted, written:
+        assert "row 40 and 1 more cut to 62 tokens: the rest is not read" in answer.err
 
 
 @pytest.mark.parametrize("wrong", ["temperature=-1", "top_p=2", "top_k=0", "max_tokens=0"])

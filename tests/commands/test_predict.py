@@ -81,6 +81,16 @@ def test_rows_without_text_are_answered_and_told_of(cli, run, tmp_path):
     assert "row b and 1 more without text" in answer.err
 
 
+def test_rows_that_are_cut_are_answered_by_their_beginning_and_told_of(cli, run, tmp_path):
+    texts = ["the old dog", "the big cat sat " * 50, "the big cat sat " * 60]
+    answer = cli("predict", f"ckpt={run}", write(tmp_path / "rows.csv", texts))
+    assert answer.code == 0, answer.err
+    first, second, third = (json.loads(line) for line in answer.out.splitlines())
+    assert second["probabilities"] == pytest.approx(third["probabilities"], abs=1e-6)
+    assert first["probabilities"] != pytest.approx(second["probabilities"], abs=1e-6)
+    assert "row id-1 and 1 more cut to 62 tokens: the rest is not read" in answer.err
+
+
 def test_answers_go_to_a_file_where_one_is_named(predict, tmp_path):
     assert predict(write(tmp_path / "rows.csv"), f"output={tmp_path / 'out.jsonl'}") == []
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -94,7 +104,10 @@ def test_the_label_column_may_be_there_or_not(predict, data):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("id,words\n1,the cat\n", "no field 'text'"), ('{"text": 3}\n', "holds a number, expected a string")],
+    [
+        ("id,words\n1,the cat\n", "no field 'text'; fields: id, words; dataset.text=FIELD names another"),
+        ('{"text": 3}\n', "holds a number, expected a string"),
+    ],
 )
 def test_rows_it_cannot_read_are_refused_by_line(content, told, cli, run, tmp_path):
     file = tmp_path / ("rows.csv" if content.startswith("id") else "rows.jsonl")

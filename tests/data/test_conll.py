@@ -101,6 +101,10 @@ def test_tables_hold_lists_of_words_and_tags(name, read):
     assert read(json.dumps(rows), columns, "a.json") == EXPECTED
 
 
+def test_tags_that_are_numbers_go_by_their_digits(read):
+    assert read('{"tokens": ["EU", "rejects"], "ner_tags": [3, 0]}\n', name="a.jsonl") == [(["EU", "rejects"], ["3", "0"])]
+
+
 def test_a_csv_file_holds_words_and_tags_between_blanks(read):
     assert read("tokens,tags\nEU rejects German,B-ORG O B-MISC\nPeter Blackburn,B-PER I-PER\n", name="a.csv") == EXPECTED
 
@@ -127,7 +131,9 @@ def test_one_column_is_not_enough(read):
 
 ROWS = {
     "lengths": ({"tokens": ["a", "b"], "tags": ["O"]}, r"a\.jsonl:1: 2 words and 1 tags"),
-    "numbers": ({"tokens": ["a"], "tags": [3]}, r"column 'tags' lists a number, expected only strings"),
+    "numbers for words": ({"tokens": [3], "tags": ["O"]}, r"column 'tokens' lists a number, expected only strings"),
+    "fractions": ({"tokens": ["a"], "tags": [0.5]}, r"column 'tags' lists a number, expected only strings"),
+    "truths": ({"tokens": ["a"], "tags": [True]}, r"column 'tags' lists true or false, expected only strings"),
     "no list": ({"tokens": {"a": 1}, "tags": []}, r"column 'tokens' holds an object, expected a list"),
     "open": ({"a": ["x"], "b": ["O"]}, r"dataset\.columns is not set and .*; choose two of: a, b"),
 }

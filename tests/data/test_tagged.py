@@ -8,6 +8,7 @@ import pytest
 
 from ptft.data.tagged import TaggedText
 from ptft.errors import DataError
+from ptft.nn.spans import Scheme
 
 SPLITS = ("train", "valid", "test")
 PLACES = ["Paris", "Rome", "Oslo", "Kyiv"]
@@ -95,6 +96,16 @@ def test_a_stray_tag_among_those_of_spans_is_outside_of_them_and_named(tagged, t
     assert dataset.describe()["scheme"] == "bio"
 
 
+def test_tags_without_names_are_noted_and_hold_no_entities(choice, tokenizers, tmp_path):
+    rows = [{"tokens": ["in", f"Town{number}", "City"], "ner_tags": [0, 5, 10]} for number in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = choice("dataset", "tagged_text", path=str(tmp_path / "rows.jsonl"))
+    found = examples(dataset, tokenizers["byte"])
+    assert [dataset.facts["labels"][tag] for tag in found["train"][0]["label"]] == ["0", "5", "10"]
+    assert any("the tags are numbers and not names such as B-PER" in note for note in dataset.notes)
+    assert not Scheme(dataset.facts["labels"]).marks_spans
+
+
 def test_iob1_is_read_as_bio(tagged, tokenizers):
     rows = [(["a", "b", "c", "d"], ["I-LOC", "I-LOC", "B-LOC", "O"])] * 3
     dataset = tagged(rows, **NONE_HELD_OUT)
@@ -161,13 +172,19 @@ def test_other_columns_are_other_data(tagged):
     assert tagged(columns=[0, 1]).fingerprint != tagged(columns=[1, 0]).fingerprint
 
 
+EU_AND_OSLO = [["EU", "rejects"], ["Oslo"]]
+CONLLU = "{}\t{}" + "\t_" * 8 + "\n"
 INPUTS = {
     "columns.conll": ("EU\tB-ORG\nrejects\tO\n\nOslo\tO\n", [["EU", "rejects"], ["Oslo"]]),
     "words.conll": ("EU\nrejects\n\nOslo\n", [["EU", "rejects"], ["Oslo"]]),
     "tagged.txt": ("EU B-ORG\nrejects O\n\nOslo O\n", [["EU", "rejects"], ["Oslo"]]),
+    "parts of speech.tsv": ("EU\tPROPN\nrejects\tVERB\n\nOslo\tPROPN\n", [["EU", "rejects"], ["Oslo"]]),
+    "parts of speech.txt": ("EU PROPN\nrejects VERB\n\nOslo PROPN\n", [["EU", "rejects"], ["Oslo"]]),
+    "words.txt": ("EU\nrejects\n\nOslo\n", [["EU", "rejects"], ["Oslo"]]),
+    "numbered.conllu": (CONLLU.format(1, "EU") + CONLLU.format(2, "rejects") + "\n" + CONLLU.format(1, "Oslo"), EU_AND_OSLO),
     "lists.jsonl": ('{"tokens": ["EU", "New York"]}\n{"tokens": ["Oslo"]}\n', [["EU", "New York"], ["Oslo"]]),
     "texts.jsonl": ('{"text": "EU rejects"}\n{"text": "我在"}\n', [["EU", "rejects"], ["我", "在"]]),
-    "plain.txt": ("EU rejects it\n\nOslo 我在\n", [["EU", "rejects", "it"], ["Oslo", "我", "在"]]),
+    "plain.txt": ("EU rejects it\n\nOslo 我在\n", [["EU", "rejects", "it"], [], ["Oslo", "我", "在"]]),
     "table.csv": ("id,text\n0,EU rejects\n1,Oslo\n", [["EU", "rejects"], ["Oslo"]]),
 }
 
@@ -179,7 +196,7 @@ def test_sentences_to_predict_on_come_in_many_forms(name, tagged, tokenizers, tm
     reader = TaggedText.reader({}, tagged().columns, None)
     found = list(reader.read(str(tmp_path / name), tokenizers["byte"], 64))
     assert [example["words"] for _, example in found] == expected
-    assert [name if isinstance(name, int) else int(name) for name, _ in found] == [0, 1]
+    assert [int(name) for name, _ in found] == list(range(len(expected)))
     assert all(len(example["places"]) == len(example["words"]) for _, example in found)
 
 
@@ -187,6 +204,17 @@ def test_words_to_predict_on_are_read_from_the_column_of_the_training_file(tagge
     (tmp_path / "new.conll").write_text("1\tEU\tO\n2\trejects\tO\n")
     found = list(TaggedText.reader({}, {"text": 1, "label": 2}, None).read(str(tmp_path / "new.conll"), tokenizers["byte"], 64))
     assert found[0][1]["words"] == ["EU", "rejects"]
+
+
+@pytest.mark.parametrize("line", ["{word}\t{tag}\n", "{number}\t{word}\n", "{number}\t{word}\t{word}\n"])
+def test_words_of_a_narrower_file_are_not_its_tags(line, choice, tokenizers, tmp_path):
+    words = {"EU": "PROPN", "rejects": "VERB"}
+    (tmp_path / "rows.conllu").write_text("1\tEU\teu\tPROPN" + "\t_" * 6 + "\n")
+    trained = choice("dataset", "tagged_text", path=str(tmp_path / "rows.conllu"))
+    rows = [line.format(number=number, word=word, tag=tag) for number, (word, tag) in enumerate(words.items(), 1)]
+    (tmp_path / "new.conll").write_text("".join(rows))
+    found = TaggedText.reader({}, trained.columns, None).read(str(tmp_path / "new.conll"), tokenizers["byte"], 64)
+    assert [example["words"] for _, example in found] == [list(words)]
 
 
 def test_lines_of_standard_input_are_texts_or_json(tagged, tokenizers, monkeypatch):

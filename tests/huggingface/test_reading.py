@@ -146,6 +146,15 @@ def test_a_head_for_labels_answers_as_it_does_there(problem, kind, publish, comp
 
 
 @pytest.mark.parametrize("kind", [*BIDIRECTIONAL, "gpt2"])
+def test_a_head_for_pairs_answers_as_it_does_there(kind, publish, compose):
+    folder, network, tokenizer = publish(kind, "ForSequenceClassification", **NAMES)
+    found, theirs = predictor(compose, folder), tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        answer = found.objective.answer(ours(found, pairs=PAIRS))
+        torch.testing.assert_close(answer, network(**theirs).logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [*BIDIRECTIONAL, "gpt2"])
 def test_a_published_tagger_goes_on_with_its_tags(kind, publish, compose):
     folder, network, tokenizer = publish(kind, "ForTokenClassification", **NAMES)
     found, theirs = predictor(compose, folder), tokenizer(TEXTS, padding=True, return_tensors="pt")
@@ -153,6 +162,17 @@ def test_a_published_tagger_goes_on_with_its_tags(kind, publish, compose):
     with torch.no_grad():  # for a causal model there is our [EOS] after them
         assert_close(found.objective.answer(ours(found))[:, :length], network(**theirs).logits, theirs["attention_mask"])
     assert found.objective.scheme.labels == LABELS
+
+
+def test_the_length_that_sentence_transformers_reads_is_told(publish):
+    folder, *_ = publish("bert")
+    found = set()
+    for length, told in ((16, ["so does dataset.max_length=16"]), (64, []), (None, [])):
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": length}))
+        notes = reading.read(folder, "hf:x").notes
+        assert [note.rpartition(": ")[2] for note in notes] == told
+        found.add(locate(f"hf:{folder}"))
+    assert len(found) == 3  # a change of that file is seen
 
 
 def test_labels_without_a_name_have_the_librarys(publish):

@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from ptft import build
+from ptft.data import published
 from ptft.errors import UserError
 from ptft.huggingface import proving, reading, writing
 from ptft.nn.text import Layout
@@ -235,14 +236,18 @@ def test_a_causal_classifier_reads_the_last_token_of_what_its_tokenizer_makes(na
     assert reading.read(tmp_path, "hf:x").parts["objective"]["pooling"] == pooling
 
 
-def test_a_causal_classifier_of_pairs_reads_what_ours_reads(gpt, tokenizer, tmp_path):
+@pytest.mark.parametrize("pooling", ["last", "before_end"])
+def test_a_causal_classifier_of_pairs_answers_as_ours_does(pooling, gpt, tokenizer, tmp_path):
     model, node = gpt()
-    task = texts_task("classify", model, tokenizer, "last", None)
+    task = texts_task("classify", model, tokenizer, pooling, None)
     writing.write(tmp_path, node, task, tokenizer)
     inputs = transformers.AutoTokenizer.from_pretrained(tmp_path)(TEXTS, PAIRS, padding=True, return_tensors="pt")
     rows = [{"tokens": a, "pair": b} for a, b in zip(tokenizer.encode(TEXTS), tokenizer.encode(PAIRS), strict=True)]
-    made = Layout.of(model, tokenizer).inputs(rows)
-    assert torch.equal(inputs["input_ids"][inputs["attention_mask"].bool()], made["tokens"][made["mask"]])
+    with torch.no_grad():
+        answer = task.answer(Layout.of(model, tokenizer).inputs(rows))
+        expected = loaded(tmp_path, "AutoModelForSequenceClassification")(**inputs).logits
+    torch.testing.assert_close(answer, expected, atol=1e-4, rtol=0)
+    assert published.read(tmp_path).between == tokenizer.between
 
 
 def test_a_published_causal_classifier_goes_back_as_it_came(publish, compose, tmp_path):

@@ -286,6 +286,27 @@ def test_entities_of_lines_are_quoted_and_those_of_words_joined(cli, run, tmp_pa
         assert words
 
 
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_rows_without_words_are_answered_and_told_of(batch_size, cli, run, tmp_path):
+    rows = [{"tokens": ["Anna", "saw"]}, {"tokens": []}, {"text": " "}, {"text": None}]
+    rows = [{"id": name} | row for name, row in zip("abcd", rows, strict=True)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = cli("predict", f"ckpt={run}", f"input={tmp_path / 'rows.jsonl'}", f"batch_size={batch_size}")
+    assert found.code == 0, found.err
+    first, *others = (json.loads(line) for line in found.out.splitlines())
+    assert first["tokens"] == ["Anna", "saw"] and len(first["tags"]) == 2
+    assert others == [{"id": name, "tokens": [], "tags": [], "entities": []} for name in "bcd"]
+    assert "row b and 2 more without text" in found.err
+
+
+def test_words_beyond_what_is_read_are_outside_and_told_of(cli, run, tmp_path):
+    (tmp_path / "lines.txt").write_text("yes Anna\n" + "yes Anna saw new Oslo " * 40 + "\n")
+    found = cli("predict", f"ckpt={run}", f"input={tmp_path / 'lines.txt'}")
+    assert found.code == 0, found.err
+    assert json.loads(found.out.splitlines()[1])["tags"][-5:] == ["O"] * 5
+    assert "row 1 cut to 62 tokens: the rest is not read" in found.err
+
+
 def test_tags_the_model_does_not_know_are_refused_in_one_line(cli, run, tmp_path):
     (tmp_path / "other.conll").write_text("Anna B-PER\nsaw O\n\n" * 9 + "now B-TIME\n")
     found = cli("evaluate", f"ckpt={run}", f"dataset.path={tmp_path / 'other.conll'}", "dataset.test_path=null", "split=train")
