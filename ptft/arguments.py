@@ -38,7 +38,8 @@ POSITIONAL = {"show": ("what",), "diff": ("first", "second"), "list": ("group",)
 COLUMN = re.compile(r"dataset\.(text|text_pair|label|source)$")
 FREE_TEXT = re.compile(rf"(prompt|ckpt|run|what|first|second|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
 ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
-OF_PUBLISHED = "5e-5"  # the rate at which published weights are trained on
+FEW, WITH_DECODERS = {"lora", "frozen"}, {"segment", "detect", "generate"}  # few weights train; tasks where not so few do
+OF_PUBLISHED, OF_FEW = "5e-5", "5e-3"  # the rates at which published weights are trained on, and the few beside one's own
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
 
@@ -154,6 +155,9 @@ def quoted(word: str, multirun: bool) -> str:
     try:
         override = parsed(word)
     except HydraException:
+        names = re.fullmatch(r"""\[([^]'"[{}]+)]""", value)  # columns may be called anything
+        if names and not FREE_TEXT.match(key):
+            return f"{key}=[{','.join(quote(name.strip()) for name in names[1].split(','))}]"
         return _each_quoted(key, value) if multirun and "," in value else literal
     if isinstance(override.value(), (int, float, type(None))) and key in groups([config_dir()]):
         if override.value() is None:
@@ -193,7 +197,7 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     """Overrides that follow from others.
 
     A checkpoint brings its model and tokenizer, a start from scratch its own, or that of the teacher it learns from; a table
-    that is named has no transform, whatever the objective brings for images; the data that ships is trained on briefly;
+    or text that is named has no transform, whatever the objective brings for images; the data that ships is trained on briefly;
     fresh weights are fine-tuned faster than trained ones, published ones slower, and published language models go on being
     pretrained as slowly; a head that goes on keeps its shape; epochs that were asked for are no more and no less.
     """
@@ -206,7 +210,7 @@ def implied(command: str, arguments: Arguments) -> list[str]:
     if command == "finetune" and ckpt == [None] and not own and not chosen & {"tokenizer", "experiment"}:
         found = [] if any(_brings("tokenizer", group, arguments) for group in ("dataset", "task")) else _tokenizer(arguments)
     brought = "transform" not in chosen and _brings("transform", "objective", arguments)
-    if command in ("pretrain", "finetune") and not own and brought and _without("transform", arguments):
+    if command in ("pretrain", "finetune") and not own and brought and _untransformed(arguments):
         found.append("~transform")
     if command == "finetune" and not own and not chosen & {"optimizer.lr", "optimizer.base_lr", "experiment"}:
         found += _rate(ckpt, arguments)
@@ -231,9 +235,12 @@ def _rate(ckpt: list[str | None], arguments: Arguments) -> list[str]:
         return [f"optimizer.lr={rate}" for rate in rates if rate and len(rates) == 1]
     if ckpt and all(start is None for start in ckpt):
         return ["optimizer.lr=3e-2" if arguments.values("model") == ["linear"] else "optimizer.lr=1e-3"]
-    few = {"lora", "frozen"} & set(arguments.values("tuning")) and not arguments.values("tuning.blocks")
-    if ckpt and all(start and split(start) for start in ckpt) and not few:
+    tunings, published = set(arguments.values("tuning")) or {None}, {bool(start and split(start)) for start in ckpt}
+    few = {name in FEW and not arguments.values("tuning.blocks") for name in tunings}
+    if published == {True} and few == {False}:
         return [f"optimizer.lr={OF_PUBLISHED}"]
+    if published == {False} and few == {True} and not WITH_DECODERS & set(arguments.values("task")):
+        return [f"optimizer.lr={OF_FEW}"]
     return []
 
 
@@ -276,8 +283,9 @@ def _brings(part: str, group: str, arguments: Arguments) -> bool:
     return any(f"override /{part}@" in files[name].read_text(encoding="utf-8") for name in names)
 
 
-def _without(part: str, arguments: Arguments) -> bool:
-    """Whether the chosen dataset has no use for a part and says so, as tables do with transform: null."""
+def _untransformed(arguments: Arguments) -> bool:
+    """Whether the chosen dataset has no use for a transform: it says so, as tables do, or takes a tokenizer, as texts do."""
     files = groups(arguments.folders).get("dataset", {})
     texts = [files[name].read_text(encoding="utf-8") for name in arguments.values("dataset") if name in files]
-    return bool(texts) and all(re.search(rf"override /{part}@\S+ null$", text, re.MULTILINE) for text in texts)
+    says = re.compile(r"override /transform@\S+ null$", re.MULTILINE)
+    return bool(texts) and all(says.search(text) or "override /tokenizer@" not in text for text in texts)

@@ -3,7 +3,7 @@
 import pytest
 
 from ptft import arguments
-from ptft.arguments import implied, parse
+from ptft.arguments import implied, parse, parsed
 from ptft.errors import UserError
 
 
@@ -21,13 +21,21 @@ def unknown(ckpt):
         ("ckpt=torchvision:resnet18 tuning=full", ["5e-5"]),
         ("ckpt=hf:folder tuning=lora", []),
         ("ckpt=torchvision:resnet18 tuning=frozen", []),
+        ("ckpt=runs/a tuning=frozen", ["5e-3"]),
+        ("ckpt=runs/a tuning=lora task=tag", ["5e-3"]),
+        ("ckpt=runs/a tuning=lora optimizer=sgd", ["0.1"]),
+        ("ckpt=runs/a tuning=frozen tuning.blocks=2", []),
+        ("ckpt=runs/a tuning=frozen task=segment", []),
+        ("ckpt=runs/a tuning=gradual", []),
+        ("-m ckpt=runs/a tuning=full,lora", []),
+        ("-m ckpt=hf:folder tuning=full,lora", []),
         ("ckpt=null model=lstm optimizer.lr=2e-3", []),
         ("ckpt=null model=lstm optimizer.base_lr=2e-3", []),
         ("ckpt=null experiment=ulmfit_classify", []),
         ("-m ckpt=null,runs/a", []),
     ],
 )
-def test_fresh_weights_are_fine_tuned_faster_and_published_ones_slower_unless_a_rate_is_given(words, rate, monkeypatch):
+def test_fresh_and_few_weights_are_fine_tuned_faster_and_published_ones_slower_unless_a_rate_is_given(words, rate, monkeypatch):
     monkeypatch.setattr(arguments, "locate", unknown)
     found = implied("finetune", parse("finetune", words.split()))
     assert [word.partition("=")[2] for word in found if word.startswith("optimizer.lr=")] == rate
@@ -104,3 +112,21 @@ def test_a_head_that_goes_on_keeps_its_shape_unless_another_is_given(words, expe
 )
 def test_what_is_shown_is_a_run_a_choice_or_a_setting(words, what):
     assert parse("show", [words]).values("what") == [what]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("dataset.features=[Länge (mm),year, a=b]", ["Länge (mm)", "year", "a=b"]),
+        ("dataset.features=[Größe]", ["Größe"]),
+        ("dataset.features=[a,b c]", ["a", "b c"]),
+        ("dataset.features=[1,2.5]", [1, 2.5]),
+        ("prompt=[x (y)]", "[x (y)]"),
+    ],
+)
+@pytest.mark.parametrize("flag", [[], ["-m"]])
+def test_a_list_may_name_columns_with_odd_characters(flag, word, value):
+    (found,) = parse("finetune", [*flag, word]).overrides
+    said = parsed(found).value()
+    plain = [getattr(item, "text", item) for item in said] if isinstance(said, list) else said
+    assert plain == value

@@ -399,6 +399,15 @@ def test_an_objective_brings_the_model_that_suits_it_and_the_command_line_still_
     assert models == [("Transformer", 128), ("GPT", 128), ("GPT", 64), ("Transformer", 128)]
 
 
+@pytest.mark.parametrize("dataset", ["dataset=labelled_text dataset.path=rows.csv", "dataset=sentence_polarity"])
+def test_text_has_no_transform_whatever_the_objective_brings_for_images(dataset, composed):
+    assert main(["pretrain", "objective=classify", "model=transformer", *dataset.split()]) == 0
+    assert main(["pretrain", "objective=classify"]) == 0
+    (text, image) = composed
+    assert text["transform"] is None and text["tokenizer"]["_target_"].endswith("BPE")
+    assert image["transform"] is not None and image["tokenizer"] is None
+
+
 @pytest.mark.parametrize("task", ["segment", "detect"])
 def test_a_task_of_images_brings_images_and_no_tokenizer(task, composed):
     assert main(["finetune", "ckpt=null", f"task={task}", "model=resnet_small"]) == 0
