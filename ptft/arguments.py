@@ -39,7 +39,7 @@ COLUMN = re.compile(r"dataset\.(text|text_pair|label|source)$")
 FREE_TEXT = re.compile(rf"(prompt|ckpt|run|what|first|second|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
 ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
 FEW, WITH_DECODERS = {"lora", "frozen"}, {"segment", "detect", "generate"}  # few weights train; tasks where not so few do
-OF_PUBLISHED, OF_FEW = "5e-5", "5e-3"  # the rates at which published weights are trained on, and the few beside one's own
+OF_PUBLISHED, OF_FEW = "5e-5", "5e-3"  # the rates of published weights, and of the few that train beside, or before, one's own
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
 
@@ -236,10 +236,11 @@ def _rate(ckpt: list[str | None], arguments: Arguments) -> list[str]:
     if ckpt and all(start is None for start in ckpt):
         return ["optimizer.lr=3e-2" if arguments.values("model") == ["linear"] else "optimizer.lr=1e-3"]
     tunings, published = set(arguments.values("tuning")) or {None}, {bool(start and split(start)) for start in ckpt}
-    few = {name in FEW and not arguments.values("tuning.blocks") for name in tunings}
-    if published == {True} and few == {False}:
+    whole = {name not in FEW or bool(arguments.values("tuning.blocks")) for name in tunings}
+    if published == {True} and whole == {True}:
         return [f"optimizer.lr={OF_PUBLISHED}"]
-    if published == {False} and few == {True} and not WITH_DECODERS & set(arguments.values("task")):
+    few_first = whole == {False} or tunings == {"gradual"}
+    if published == {False} and few_first and not WITH_DECODERS & set(arguments.values("task")):
         return [f"optimizer.lr={OF_FEW}"]
     return []
 
