@@ -369,7 +369,7 @@ def check_root(config: dict[str, Any]) -> None:
     faults += _range_faults({name: value for name, value in config.items() if not isinstance(value, dict)})
     faults += [f"find.{fault}" for fault in _range_faults(config.get("find", {}))]
     try:
-        Settings(**config.get("trainer", {}))
+        Settings(**config.get("trainer") or {})
     except UserError as error:
         faults += str(error).splitlines()
     if faults:

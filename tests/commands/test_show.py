@@ -172,7 +172,7 @@ def test_a_setting_tells_its_default_type_meaning_and_an_example(capsys):
         "default": "0 (pretrain, finetune, evaluate, predict, generate, export, data)",
         "example": "ptft pretrain seed=1",
     }
-    assert told(capsys, "trainer.epochs")["default"] == "10.0 (pretrain); 3 (finetune)"
+    assert told(capsys, "trainer.epochs")["default"] == "10.0 (pretrain); 3 (finetune); of the choice (data)"
     assert told(capsys, "trainer.epochs")["type"] == "a number or null"
     assert told(capsys, "ckpt_load.weights")["type"] == "text or null"
     assert "as in the checkpoint (finetune," in told(capsys, "model.dim")["default"]
