@@ -64,6 +64,8 @@ def test_a_fine_tuned_table_model_predicts_rows_by_their_columns(cli, options, p
     rows = [json.loads(line) for line in answer.out.splitlines()]
     assert [row["id"] for row in rows] == ["p1", "p2"]
     assert all(set(row["probabilities"]) == {"no", "yes"} for row in rows)
+    assert "row p2 with empty cells: numbers become the training mean" in answer.err
+    assert "row p2 with a category that the training rows do not have" in answer.err
 
 
 def test_another_table_is_refused_by_the_columns_it_lacks(cli, pretrained, tmp_path):

@@ -67,6 +67,8 @@ def _answers(stage: build.Stage, config: dict, told: dict[str, list[Any]]) -> It
                 told.setdefault("without text: what is predicted there says nothing", []).append(name)
             if "cut" in example:
                 told.setdefault(f"cut to {example['cut']} tokens: the rest is not read", []).append(name)
+            for what in example.get("told", ()):
+                told.setdefault(what, []).append(name)
             yield {"id": name, **next(answers)}
 
 

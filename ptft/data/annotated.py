@@ -39,11 +39,24 @@ class Box:
 
 @dataclass(frozen=True)
 class Annotated:
-    """An image and its boxes. image: its file name, perhaps with folders. source: the file that tells of it."""
+    """An image and its boxes. image: its file name, perhaps with folders. source: the file that tells of it.
+
+    size: height and width that are annotated, None where they are not.
+    """
 
     image: str
     boxes: list[Box]
     source: Path
+    size: tuple[int, int] | None = None
+
+
+def told_size(height: object, width: object) -> tuple[int, int] | None:
+    """Height and width as an annotation has them; None where they say nothing, as 0 and words do."""
+    try:
+        size = int(height), int(width)
+    except (TypeError, ValueError):
+        return None
+    return size if min(size) > 0 else None
 
 
 def split_of(path: Path) -> str | None:

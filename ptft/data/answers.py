@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ptft.data.columns import GAPS
 from ptft.data.frame import Frame
 from ptft.data.targets import class_codes, is_number, numbers, strata
 from ptft.errors import DataError, UserError
@@ -45,6 +47,25 @@ def check_target(target: str | None, columns: Sequence[str], per_class: int | No
     if target in ("class", "number") and len(columns) > 1:
         shown = ",".join(columns)
         raise UserError(f"dataset.target=[{shown}]: this task learns one column; several are for task=multilabel")
+
+
+def answered(frame: Frame, column: str, target: str, notes: list[str]) -> Frame:
+    """The rows that have an answer in the target column; the others are left out, counted in notes, as classes called NA are.
+
+    Raises DataError where they are more than half.
+    """
+    gaps = GAPS if target == "number" else {""}  # a class may well be called none
+    named = Counter(label for label in frame.labels if label.lower() in GAPS - gaps)
+    notes += [f"dataset.target={column}: {count:,} rows are '{name}', a class like any other" for name, count in named.items()]
+    kept = [row for row, label in enumerate(frame.labels) if label.lower() not in gaps]
+    if len(kept) == len(frame):
+        return frame
+    first = next(where for label, where in zip(frame.labels, frame.places, strict=True) if label.lower() in gaps)
+    told = f"{len(frame) - len(kept):,} of {len(frame):,} rows have nothing in it"
+    if len(kept) * 2 < len(frame):
+        raise DataError(f"dataset.target={column}: {told}, the first is {first}; expected at least half to have a value")
+    notes.append(f"dataset.target={column}: {told} and were left out; the first is {first}")
+    return frame.rows(kept)
 
 
 def answers(frames: dict[str, Frame], columns: Sequence[str], target: str | None, known: list[str] | None) -> Answers:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ptft.data.annotated import Annotated, Box
+from ptft.data.annotated import Annotated, Box, told_size
 from ptft.errors import DataError
 
 PARTS = ("images", "annotations", "categories")
@@ -31,30 +31,34 @@ def parse(path: Path) -> Any:
 def read_coco(path: Path, content: dict[str, Any]) -> tuple[list[Annotated], list[str]]:
     """The images with their boxes, and the categories in the order of their numbers.
 
-    A box of a category or of an image that is not in the file is a DataError.
+    Categories of one name are one class. A box of a category or of an image that is not in the file is a DataError.
     """
-    names = {
-        field(entry, "id", path, "categories"): field(entry, "name", path, "categories") for entry in content["categories"]
-    }
-    files = {field(entry, "id", path, "images"): field(entry, "file_name", path, "images") for entry in content["images"]}
+    names, files = numbered(content, "categories", "name", path), numbered(content, "images", "file_name", path)
     boxes: dict[Any, list[Box]] = defaultdict(list)
     for number, entry in enumerate(content["annotations"]):
         place = f"{path}: annotation {number}"
         image, category = (field(entry, name, path, "annotations") for name in ("image_id", "category_id"))
         if image not in files:
-            raise DataError(f"{place}: there is no image with id {image}")
+            raise DataError(f"{place}: there is no image with id {image!r}")
         if category not in names:
-            raise DataError(f"{place} of {files[image]}: there is no category with id {category}")
+            raise DataError(f"{place} of {files[image]}: there is no category with id {category!r}")
         crowd = bool(entry.get("iscrowd"))
         told = names[category], f"{place} of {files[image]}", area(entry, place), crowd
         boxes[image].append(Box(corners(entry, place), *told))
-    found = [Annotated(name, boxes[image], path) for image, name in files.items()]
-    return found, [names[number] for number in sorted(names)]
+    sizes = {entry["id"]: told_size(entry.get("height"), entry.get("width")) for entry in content["images"]}
+    found = [Annotated(name, boxes[image], path, sizes[image]) for image, name in files.items()]
+    return found, list(dict.fromkeys(names[number] for number in sorted(names, key=lambda id: (isinstance(id, str), id))))
 
 
 def numbered(content: dict[str, Any], part: str, name: str, path: Path) -> dict[Any, str]:
-    """What the entries of a list are called, by their ids."""
-    return {field(entry, "id", path, part): str(field(entry, name, path, part)) for entry in content[part]}
+    """What the entries of a list are called, by their ids; DataError where two entries have one id."""
+    found: dict[Any, str] = {}
+    for entry in content[part]:
+        number, called = field(entry, "id", path, part), str(field(entry, name, path, part))
+        if number in found:
+            raise DataError(f"{path}: {found[number]} and {called} of {part} have the same id, {number!r}")
+        found[number] = called
+    return found
 
 
 def field(entry: Any, name: str, path: Path, part: str) -> Any:

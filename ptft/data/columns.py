@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, time, timedelta
@@ -16,6 +17,13 @@ from ptft.errors import DataError
 
 GAPS = {"", "?", "na", "n/a", "<na>", "#n/a", "nan", "null", "none"}  # cells of a number column that say nothing
 NAMES_SHOWN = 6
+# cells that people read as numbers or as dates, and ptft as words
+ODD = {
+    "dates": r"\d{4}([-/.])\d\d?\1\d\d?([ T].*)?|\d\d?([-/.])\d\d?\3\d{2,4}([ T].*)?",
+    "numbers with a percent sign": r"[+-]?[\d.,]+\s?%",
+    "numbers with a sign of money": r"[+-]?[$€£¥]\s?[\d.,]+|[+-]?[\d.,]+\s?[$€£¥]",
+    "numbers with commas": r"[+-]?\d+(,\d+)+(\.\d+)?|[+-]?\d{1,3}(\.\d{3})*,\d+",
+}
 LARGEST = float(np.finfo(np.float32).max)  # that the tensors to come can hold
 Cells = Sequence[float] | Sequence[str]
 
@@ -128,6 +136,13 @@ class Features:
         """float32 [rows, width]."""
         return np.concatenate([column.encode(cells[column.name]) for column in self.columns], axis=1, dtype=np.float32)
 
+    def oddities(self, cells: dict[str, Cells]) -> list[str]:
+        """What is to be known of one row, in words that go on from "row 3"."""
+        gaps = any(column.missing(cells[column.name]) for column in self.columns)
+        strange = any(column.unseen(cells[column.name]) for column in self.columns)
+        said = ["with empty cells: numbers become the training mean, categories one of their own"] * gaps
+        return said + ["with a category that the training rows do not have: it counts as none of the known ones"] * strange
+
     def notes(self, cells: dict[str, Cells]) -> list[str]:
         """What was missing and what was never seen in training, in words."""
         gaps = {column.name: column.missing(cells[column.name]) for column in self.columns}
@@ -184,6 +199,15 @@ def category_cell(cell: Any, where: str, column: str) -> str:
     if not isinstance(cell, (str, int, float, Decimal, date, time, timedelta)):
         raise DataError(f"{where}: column '{column}' holds {type_name(cell)}, expected a number or a string")
     return str(cell).strip()
+
+
+def odd(cells: Sequence[str]) -> str | None:
+    """What all cells of a column of words look like that are neither plain numbers nor empty: "dates, as '2020-01-31'"."""
+    words = [cell for cell in cells if not is_number(cell)]
+    for name, pattern in ODD.items():
+        if words and all(re.fullmatch(pattern, cell) for cell in words):
+            return f"{name}, as '{min(words)[:40]}'"
+    return None
 
 
 READ = {"number": number_cell, "category": category_cell}

@@ -23,6 +23,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # Pillow knows others, which run programs
 LARGEST = 1 << 27  # pixels; more in a file are taken for an attack on memory
 GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
+WITH_KEY = {"1", "L", "P", "RGB"}  # one of whose colours may be declared transparent
 ORIENTATION = 0x0112  # the EXIF field that says how a camera was held
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,13 +43,19 @@ class Undecodable(Exception):
 
 def decode(raw: Raw, size: int | None = None) -> np.ndarray:
     """Pixels uint8 [C, H, W], C = 1 for grey and 3 for all else, the shorter side at most `size`. Raises Undecodable."""
+    return as_shown(raw, size)[0]
+
+
+def as_shown(raw: Raw, size: int | None) -> tuple[np.ndarray, bool]:
+    """What `decode` gives, and whether parts of the image were transparent and have become white."""
     if isinstance(raw, np.ndarray):
-        return shrunk(as_channels(raw), size)
+        return shrunk(as_channels(raw), size), False
     if not raw:
         raise Undecodable("the file is empty")
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-            return shrunk(as_channels(np.array(opened(image, size))), size)
+            whole, transparent = opened(image, size)
+            return shrunk(as_channels(np.array(whole)), size), transparent
     except Image.UnidentifiedImageError:
         raise Undecodable("its content is no image of a known format") from None
     except Undecodable:
@@ -56,8 +64,11 @@ def decode(raw: Raw, size: int | None = None) -> np.ndarray:
         raise Undecodable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
-def opened(image: Image.Image, size: int | None) -> Image.Image:
-    """An image in mode L or RGB, read whole and upright; a JPEG much larger than `size` is scaled down while it is read."""
+def opened(image: Image.Image, size: int | None) -> tuple[Image.Image, bool]:
+    """An image in mode L or RGB, read whole and upright, and whether it was transparent in parts.
+
+    A JPEG much larger than `size` is scaled down while it is read.
+    """
     width, height = image.size
     if width * height > LARGEST:
         raise Undecodable(f"{width} x {height} pixels are more than ptft reads ({LARGEST:,})")
@@ -66,8 +77,9 @@ def opened(image: Image.Image, size: int | None) -> Image.Image:
         image.draft(None, (round(width * share), round(height * share)))
     image.load()
     turn = UPRIGHT.get(orientation(image))  # asked late: Pillow itself turns TIFF while it reads
+    image, transparent = opaque(image)
     image = plain(image)
-    return image if turn is None else image.transpose(turn)
+    return (image if turn is None else image.transpose(turn)), transparent
 
 
 def orientation(image: Image.Image) -> Any:
@@ -80,8 +92,24 @@ def orientation(image: Image.Image) -> Any:
         return None
 
 
+def opaque(image: Image.Image) -> tuple[Image.Image, bool]:
+    """An image on white, as browsers show it, and whether any of that is seen. One that hides all its pixels stays as it is."""
+    if image.mode not in WITH_ALPHA and not (image.mode in WITH_KEY and "transparency" in image.info):
+        return image, False
+    grey = image.mode in GREY
+    whole = image.convert("LA" if grey else "RGBA")
+    alpha = whole.getchannel("A")
+    colours = whole.convert("L" if grey else "RGB")
+    lowest, highest = alpha.getextrema()
+    if lowest == 255 or highest == 0:  # some programs leave alpha at 0 throughout where they mean none
+        return colours, False
+    ground = Image.new(colours.mode, colours.size, "white")
+    ground.paste(colours, mask=alpha)
+    return ground, True
+
+
 def plain(image: Image.Image) -> Image.Image:
-    """Any mode to L where it is grey, else to RGB; 16 bits a pixel become 8, transparency is dropped."""
+    """Any mode to L where it is grey, else to RGB; 16 bits a pixel become 8."""
     if image.mode in ("L", "RGB"):
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;"):

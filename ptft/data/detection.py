@@ -112,11 +112,14 @@ class Boxes(Marked):
         """What is learned: boxes at the size at which images are stored, cut at the border; what is found: as annotated."""
         shapes = self.pixels.shapes[:, 1:].astype(np.float64)
         outside, cut, self.tables = {}, 0, {}
+        others: list[str] = []  # images of another size than is annotated
         for split, marks in self.marks.items():
             files, numbers = self.listed[split].sources, self.wholes[split].numbers
             self.tables[split] = []
             for mark, file, size in zip(marks, files, shapes[numbers], strict=True):
                 own_size = self.own_size(file, size)
+                if mark.size and mark.size != tuple(own_size):
+                    others.append(f"{file} is {own_size[1]:g} x {own_size[0]:g}, not {mark.size[1]} x {mark.size[0]}")
                 annotated = np.array([box.corners for box in mark.boxes], dtype=np.float64).reshape(-1, 4)
                 whole = annotated * np.tile(size[::-1] / own_size[::-1], 2)
                 inside = np.clip(whole, 0, np.tile(size[::-1], 2))
@@ -132,6 +135,9 @@ class Boxes(Marked):
                 learned = {name: values[~empty & ~crowd] for name, values in learned.items()}
                 self.tables[split].append(learned | {"truth": truth, "own_size": tuple(own_size.tolist())})
         self.leave_out(outside)
+        if others:
+            told = f"{len(others):,} images are not as large as {self.where} says, and their boxes may not fit"
+            self.note(f"{told}; the first: {others[0]}")
         if cut:
             self.note(f"{cut:,} boxes reach over the border of their image and were cut")
 

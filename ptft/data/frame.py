@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ptft.data.columns import KINDS, READ, Category, Cells, Features, Number, category_cell, is_number, number_cell
+from ptft.data.columns import KINDS, READ, Category, Cells, Features, Number, category_cell, is_number, number_cell, odd
 from ptft.data.reading import field, rows
 from ptft.errors import DataError
 
@@ -78,7 +78,8 @@ def read_frame(paths: Sequence[Path], kinds: dict[str, str], targets: Sequence[s
 def learn(
     frames: dict[str, Frame], kinds: dict[str, str], wanted: Collection[str], categorical: Collection[str]
 ) -> tuple[Features, list[str]]:
-    """Features by the training rows, and notes on columns left out: constant ones, and words that name single rows.
+    """Features by the training rows, and notes on columns that are not what they seem, and on those left out: constant ones,
+    and words that name single rows.
 
     wanted: columns the user named, which stay unless they are constant; categorical: those named as categories. Raises
     DataError where none is left.
@@ -86,14 +87,18 @@ def learn(
     columns, notes = [], []
     train = frames["train"]
     for name, kind in kinds.items():
-        column = KINDS[kind].learn(name, train.cells[name])
+        column, look = KINDS[kind].learn(name, train.cells[name]), None
         if column is not None and column.kind == "category" and name not in categorical:
             check_strays(frames, name, many=column.width > len(train) / 2)
+            look = odd(train.cells[name])
         reason = "is the same in all training rows" if column is None else too_many(column, len(train), name in wanted)
+        outcome = "" if reason is None else ": left out"
         if reason is None:
             columns.append(column)
-        else:
-            notes.append(f"column '{name}' {reason}: left out")
+        if look:
+            reason = f"holds {look}, which count as words, not as numbers"
+        if reason is not None:
+            notes.append(f"column '{name}' {reason}{outcome}")
     if not columns:
         raise DataError(f"no column is left to learn from: {'; '.join(notes) or 'the table has none but dataset.target'}")
     kept = {column.name for column in columns}

@@ -111,13 +111,16 @@ class Images(Dataset):
         key = hashlib.sha256(repr((LAYOUT, self.content, self.decode_size)).encode()).hexdigest()
 
         def build(folder: Path) -> dict[str, Any]:
-            skipped = write(folder, self.listed, self.decode_size, self.on_error == "raise", self.report)
+            skipped, transparent = write(folder, self.listed, self.decode_size, self.on_error == "raise", self.report)
             if self.on_error == "raise":
                 self.refuse(skipped)
-            return {"skipped": skipped}
+            return {"skipped": skipped, "transparent": transparent}
 
         folder, facts = cached(f"images-{key[:40]}", build, self.notes)
         self.skipped = self.refuse(facts["skipped"])
+        if facts["transparent"]:
+            total = sum(map(len, self.listed.values()))
+            self.note(f"{facts['transparent']:,} of {total:,} images are transparent in parts, which count as white")
         start = 0
         for split, listing in self.listed.items():
             rows = np.setdiff1d(np.arange(len(listing)), [row for row, _ in facts["skipped"][split]])
@@ -164,6 +167,8 @@ class Images(Dataset):
         texts = self.listed["train"].labels
         labels = texts and [texts[row] for row in wholes["train"].rows]
         same = identities[wholes["train"].numbers].tolist()
+        if labels:
+            self.note_contradictions([self.listed["train"].places[row] for row in wholes["train"].rows], same, labels)
         self.parts = divide(wholes, same, labels, self.shares, self.split_seed)
         for split in self.parts.keys() - {"train"}:
             part, listing = self.parts[split], self.listed[self.parts[split].origin]
@@ -176,6 +181,17 @@ class Images(Dataset):
             for note in lacking(classes, self.per_class):
                 self.note(note)
         self.note_division(identities)
+
+    def note_contradictions(self, places: Sequence[str], identities: Sequence[str], labels: Sequence[Any]) -> None:
+        """Say which equal images have different labels: one of them is wrong."""
+        held: dict[str, dict[Any, str]] = {}
+        for place, identity, label in zip(places, identities, labels, strict=True):
+            held.setdefault(identity, {}).setdefault(label, place)
+        several = [found for found in held.values() if len(found) > 1]
+        if several:
+            (one, first), (other, second) = list(several[0].items())[:2]
+            told = f"{first} is '{one}' and {second} is '{other}'"
+            self.note(f"{len(several):,} images occur more than once, with different labels; the first: {told}")
 
     def note_division(self, identities: np.ndarray) -> None:
         """Say which splits came out empty, and which of the user's own share images with the training split."""

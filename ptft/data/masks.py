@@ -59,28 +59,42 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def resized(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """A mask at another size, each pixel the one at its centre. Raises ValueError where it has another shape."""
+    """A mask at another size of the same shape, each pixel the one at its centre."""
     height, width = size
-    if abs(mask.shape[0] * width - mask.shape[1] * height) > max(mask.shape):  # rounded sides differ by a pixel
-        raise ValueError(f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, which is not the shape of its image")
     rows = (np.arange(height) * 2 + 1) * mask.shape[0] // (2 * height)
     columns = (np.arange(width) * 2 + 1) * mask.shape[1] // (2 * width)
     return mask[rows][:, columns]
 
 
-def write_masks(folder: Path, files: Sequence[Path], sizes: np.ndarray, meaning: Meaning) -> list[int]:
-    """Write masks behind one another, each at its size [H, W]; returns the highest class of each, -1 where there is none."""
+def check_size(mask: np.ndarray, image: Path, stored: Sequence[int]) -> None:
+    """Refuse a mask that is not as large as its image, which is stored upright at another size [H, W]; ValueError."""
+    with Image.open(image, formats=FORMATS) as opened:
+        width, height = opened.size
+    turned = (stored[0] - stored[1]) * (height - width)  # below 0 where the camera was held on its side
+    allowed = [(height, width)] * (turned >= 0) + [(width, height)] * (turned <= 0)
+    if mask.shape not in allowed:
+        found = f"has {mask.shape[1]} x {mask.shape[0]} pixels, and its image {image} {allowed[0][1]} x {allowed[0][0]}"
+        raise ValueError(f"{found}; expected masks as large as their images")
 
-    def work(job: tuple[Path, np.ndarray]) -> np.ndarray:
-        path, size = job
+
+def write_masks(folder: Path, pairs: Sequence[tuple[Path, Path]], sizes: np.ndarray, meaning: Meaning) -> list[int]:
+    """Write the masks of images behind one another, each at the size [H, W] its image is stored at.
+
+    pairs: the files of image and mask. Returns the highest class of each, -1 where there is none. Raises DataError.
+    """
+
+    def work(job: tuple[tuple[Path, Path], np.ndarray]) -> np.ndarray:
+        (image, path), size = job
         try:
-            return resized(meaning.classes(read_mask(path)), size.tolist())
+            mask = read_mask(path)
+            check_size(mask, image, size.tolist())
+            return resized(meaning.classes(mask), size.tolist())
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
 
     highest = []
     with (folder / "masks").open("wb") as file:
-        for mask in in_parallel(work, zip(files, sizes, strict=True)):
+        for mask in in_parallel(work, zip(pairs, sizes, strict=True)):
             file.write(mask.tobytes())
             highest.append(int(mask[mask != IGNORED].astype(np.int64).max(initial=-1)))
     return highest

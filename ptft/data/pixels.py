@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptft.data.decoding import Raw, Undecodable, decode, in_parallel, luminance
+from ptft.data.decoding import Raw, Undecodable, as_shown, in_parallel, luminance
 from ptft.data.rows import Example, Flat, Rows
 from ptft.errors import DataError
 
 Report = Callable[[str, int, int], None]  # what is done, how much of it, out of how much
 Skipped = dict[str, list[tuple[int, str]]]  # per split: rows that cannot be decoded, and why
 DIGEST = 16  # bytes
-LAYOUT = 2  # raise it when what `write` makes of an image changes: old folders are then left alone
+LAYOUT = 3  # raise it when what `write` makes of an image changes: old folders are then left alone
 
 
 @dataclass
@@ -44,19 +44,26 @@ class Listing:
 
 @dataclass
 class Decoded:
-    """One image and what is kept of it: digests of source and pixels (bytes), sums int64 [3, 2] (see moments)."""
+    """One image and what is kept of it: digests of source and pixels (bytes), sums int64 [3, 2] (see moments).
+
+    transparent: parts of it were, and are white now.
+    """
 
     pixels: np.ndarray
     digests: bytes
     sums: np.ndarray
+    transparent: bool
 
 
-def write(folder: Path, listings: dict[str, Listing], size: int | None, stop: bool, report: Report | None) -> Skipped:
-    """Decode all images into files of `folder`; return which could not be decoded.
+def write(
+    folder: Path, listings: dict[str, Listing], size: int | None, stop: bool, report: Report | None
+) -> tuple[Skipped, int]:
+    """Decode all images into files of `folder`; return which could not be decoded, and how many were transparent in parts.
 
-    stop: end at the first of these.
+    stop: end at the first that cannot be decoded.
     """
     skipped: Skipped = {split: [] for split in listings}
+    transparent = 0
     shapes, digests, sums = [], [], []
     with (folder / "pixels").open("wb") as file, closing(decoded(listings, size, report)) as images:
         for split, row, image in images:
@@ -69,10 +76,11 @@ def write(folder: Path, listings: dict[str, Listing], size: int | None, stop: bo
             shapes.append(image.pixels.shape)
             digests.append(image.digests)
             sums.append(image.sums)
+            transparent += image.transparent
     (folder / "digests").write_bytes(b"".join(digests))
     np.array(shapes, dtype=np.int32).reshape(-1, 3).tofile(folder / "shapes")
     np.array(sums, dtype=np.int64).reshape(-1, 3, 2).tofile(folder / "sums")
-    return skipped
+    return skipped, transparent
 
 
 def decoded(listings: dict[str, Listing], size: int | None, report: Report | None) -> Iterator[tuple[str, int, Decoded | str]]:
@@ -94,10 +102,10 @@ def decoded(listings: dict[str, Listing], size: int | None, report: Report | Non
 
 
 def examined(raw: Raw, size: int | None) -> Decoded:
-    pixels = decode(raw, size)
+    pixels, transparent = as_shown(raw, size)
     source = raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).data
     told = repr(pixels.shape).encode()
-    return Decoded(pixels, digest(source) + digest(told, pixels.data), np.broadcast_to(moments(pixels), (3, 2)))
+    return Decoded(pixels, digest(source) + digest(told, pixels.data), np.broadcast_to(moments(pixels), (3, 2)), transparent)
 
 
 def digest(*parts: Any) -> bytes:

@@ -13,7 +13,7 @@ from ptft.data.files import digest
 from ptft.data.marked import Found, Marked
 from ptft.data.mask_files import read_mask_files
 from ptft.data.masks import HINT, MaskRows, Meaning, write_masks
-from ptft.data.pixels import Report
+from ptft.data.pixels import LAYOUT, Report
 from ptft.errors import DataError
 
 MANY = 64  # classes that may be instances instead
@@ -69,11 +69,12 @@ class Masks(Marked):
     @cached_property
     def stored(self) -> tuple[Path, dict[str, Any]]:
         """The folder of all masks, written where it is missing, and the highest class in each by split."""
-        key = hashlib.sha256(repr((self.content, self.content_of_masks, self.decode_size)).encode()).hexdigest()
+        known = (LAYOUT, self.content, self.content_of_masks, self.decode_size)
+        key = hashlib.sha256(repr(known).encode()).hexdigest()
 
         def build(folder: Path) -> dict[str, Any]:
-            files = [path for split in self.listed for path in self.marks[split]]
-            found = iter(write_masks(folder, files, self.pixels.shapes[:, 1:], self.meaning))
+            pairs = [pair for split in self.listed for pair in zip(self.listed[split].sources, self.marks[split], strict=True)]
+            found = iter(write_masks(folder, pairs, self.pixels.shapes[:, 1:], self.meaning))
             return {"highest": {split: [next(found) for _ in listing.names] for split, listing in self.listed.items()}}
 
         return cached(f"masks-{key[:40]}", build, self.notes)

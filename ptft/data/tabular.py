@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ptft.data.answers import TYPES, answers, check_target
+from ptft.data.answers import TYPES, answered, answers, check_target
 from ptft.data.cache import cached
 from ptft.data.columns import READ, Features
 from ptft.data.dataset import Dataset
@@ -59,12 +59,16 @@ class TableReader:
     features: Features
 
     def read(self, source: str) -> Iterator[tuple[Any, Example]]:
-        """The id (or number, from 0) and the example of each row of a table. Raises DataError for a column that lacks."""
+        """The id (or number, from 0) and the example of each row of a table, with what is to be told of it.
+
+        Raises DataError for a column that lacks.
+        """
         for number, (where, row) in enumerate(input_rows(source, list(self.features.kinds))):
             kinds = self.features.kinds.items()
             cells = {name: [READ[kind](field(row, where, name), where, name)] for name, kind in kinds}
             others = {name: cell for name, cell in row.items() if name not in cells}
-            yield row_id(others, number), {"features": self.features.encode(cells)[0], "row": number}
+            example = {"features": self.features.encode(cells)[0], "row": number, "told": self.features.oddities(cells)}
+            yield row_id(others, number), example
 
 
 class Tabular(Dataset):
@@ -173,8 +177,12 @@ class Tabular(Dataset):
     def build(self, folder: Path, target: str | None, labels: list[str] | None) -> dict[str, Any]:
         """Write the features and answers of all splits; return what is to be known about them."""
         kinds = self.stored.kinds if self.stored else column_kinds(self.files["train"], self.names, self.categorical or ())
-        frames = self.split({split: read_frame(paths, kinds, self.target) for split, paths in self.files.items()})
-        features, notes = (self.stored, []) if self.stored else self.learn(frames, kinds)
+        frames, notes = {split: read_frame(paths, kinds, self.target) for split, paths in self.files.items()}, []
+        if target in ("class", "number"):
+            frames = {split: answered(frame, self.target[0], target, notes) for split, frame in frames.items()}
+        frames = self.split(frames)
+        features, said = (self.stored, []) if self.stored else self.learn(frames, kinds)
+        notes += said
         found = answers(frames, self.target, target, labels)
         for split, frame in frames.items():
             notes += [f"{split}: {note}" for note in features.notes(frame.cells)]

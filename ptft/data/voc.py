@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from ptft.data.annotated import SPLIT_NAMES, Annotated, Box
+from ptft.data.annotated import SPLIT_NAMES, Annotated, Box, told_size
 from ptft.errors import DataError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -27,7 +27,8 @@ def read_voc(path: Path) -> Annotated:
         if not name:
             raise DataError(f"{place} has no <name>")
         boxes.append(Box(corners(item, place), name, place, crowd=(item.findtext("difficult") or "").strip() == "1"))
-    return Annotated((root.findtext("filename") or "").strip() or path.stem, boxes, path)
+    size = told_size(root.findtext("size/height"), root.findtext("size/width"))
+    return Annotated((root.findtext("filename") or "").strip() or path.stem, boxes, path, size)
 
 
 def parse(path: Path) -> ElementTree.Element:

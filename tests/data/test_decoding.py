@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from ptft.data.decoding import Undecodable, decode, in_parallel, luminance
+from ptft.data.decoding import Undecodable, as_shown, decode, in_parallel, luminance
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 GREYS = COLOURS[..., 0]
@@ -30,8 +30,6 @@ def test_grey_files_have_one_channel():
     np.testing.assert_array_equal(decode(file(GREYS)), GREYS[None])
     assert decode(file(GREYS, "JPEG")).shape == (1, 12, 20)
     assert decode(file(Image.fromarray(GREYS > 128))).tolist() == np.where(GREYS > 128, 255, 0)[None].tolist()
-    with_alpha = Image.merge("LA", [Image.fromarray(GREYS), Image.fromarray(255 - GREYS)])
-    np.testing.assert_array_equal(decode(file(with_alpha)), GREYS[None])
 
 
 def test_sixteen_bits_a_pixel_keep_their_upper_eight():
@@ -44,19 +42,55 @@ def test_numbers_from_0_to_1_become_bytes():
     np.testing.assert_array_equal(decode(file(Image.fromarray((GREYS / 255).astype(np.float32)), "TIFF")), GREYS[None])
 
 
-def test_palettes_and_printers_colours_and_transparency_become_red_green_blue():
+def test_palettes_and_printers_colours_become_red_green_blue():
     palette = Image.fromarray(COLOURS).quantize(16)
     expected = np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
     np.testing.assert_array_equal(decode(file(palette)), expected)
-    (see_through,) = in_parallel(decode, [file(palette, transparency=b"\x00\x80")])  # where Pillow's warnings are off
-    np.testing.assert_array_equal(see_through, expected)
     np.testing.assert_array_equal(decode(file(palette, "GIF")), expected)
     ink = Image.fromarray(COLOURS).convert("CMYK")
     np.testing.assert_array_equal(decode(file(ink, "TIFF")), COLOURS.transpose(2, 0, 1))
     assert decode(file(ink, "JPEG")).shape == (3, 12, 20)
+
+
+def blended(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Pixels [C, H, W] on white."""
+    return pixels * (alpha / 255) + 255 * (1 - alpha / 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_what_is_transparent_shows_white(kind):
+    alpha = np.random.default_rng(1).integers(0, 256, GREYS.shape, dtype=np.uint8)
     clear = Image.fromarray(COLOURS).convert("RGBA")
-    clear.putalpha(Image.fromarray(GREYS))
-    np.testing.assert_array_equal(decode(file(clear)), COLOURS.transpose(2, 0, 1))
+    clear.putalpha(Image.fromarray(alpha))
+    found, transparent = as_shown(file(clear, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {})), None)
+    assert transparent and np.abs(found - blended(COLOURS.transpose(2, 0, 1), alpha)).max() <= 1
+    if kind != "WEBP":
+        grey, transparent = as_shown(file(Image.merge("LA", [Image.fromarray(GREYS), Image.fromarray(alpha)]), kind), None)
+        assert transparent and grey.shape[0] == 1 and np.abs(grey - blended(GREYS[None], alpha)).max() <= 1
+
+
+def test_strokes_on_transparent_ground_are_seen():
+    strokes = np.zeros((12, 20, 4), dtype=np.uint8)
+    strokes[5, :, 3] = 255
+    np.testing.assert_array_equal(decode(file(strokes))[0], np.where(strokes[..., 3], 0, 255))
+
+
+def test_a_transparent_colour_of_a_palette_shows_white():
+    palette = Image.fromarray(COLOURS).quantize(16)
+    expected = np.asarray(palette.convert("RGB")).transpose(2, 0, 1).copy()
+    expected[:, np.asarray(palette) == 3] = 255
+    for kind in ("PNG", "GIF"):
+        (found,) = in_parallel(decode, [file(palette, kind, transparency=3)])  # where Pillow's warnings are off
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_of_full_and_of_no_opacity_throughout_nothing_is_lost():
+    for opacity in (0, 255):
+        clear = Image.fromarray(COLOURS).convert("RGBA")
+        clear.putalpha(opacity)
+        found, transparent = as_shown(file(clear), None)
+        assert not transparent
+        np.testing.assert_array_equal(found, COLOURS.transpose(2, 0, 1))
 
 
 def test_of_moving_pictures_the_first_frame_is_taken():

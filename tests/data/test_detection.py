@@ -256,6 +256,47 @@ def test_a_coco_box_that_points_nowhere_is_named(field, value, tmp_path):
         dataset(tmp_path)
 
 
+def test_images_that_are_not_as_large_as_is_annotated_are_counted(plain_voc, tmp_path):
+    assert not prepared(plain_voc).notes
+    told = "<annotation><size><width>{}</width><height>{}</height></size>"
+    for number, size in ((1, (30, 20)), (2, (60, 40)), (3, (20, 30)), (4, (0, 0))):
+        path = plain_voc / "Annotations" / f"{number:03}.xml"
+        path.write_text(path.read_text().replace("<annotation>", told.format(*size)))
+    for settings in ({}, {"decode_size": 10}):
+        (said,) = [note for note in prepared(plain_voc, **settings).notes if "not as large" in note]
+        assert said.startswith(f"2 images are not as large as dataset.path={plain_voc} says, and their boxes may not fit; the")
+        assert said.endswith(("002.png is 30 x 20, not 60 x 40", "003.png is 30 x 20, not 20 x 30"))
+    image = {"id": 1, "file_name": "a.png", "width": 31, "height": 20}
+    save(tmp_path / "coco" / "a.png", 0)
+    as_it_is(tmp_path / "coco", [image], [{"id": "b", "name": "cell"}], [ANNOTATION])
+    found = prepared(tmp_path / "coco", valid_fraction=0.0, test_fraction=0.0)
+    assert any(note.endswith("a.png is 30 x 20, not 31 x 20") for note in found.notes)
+
+
+ANNOTATION = {"id": 1, "image_id": 1, "category_id": "b", "bbox": [1, 1, 5, 5]}
+
+
+def as_it_is(folder, images, categories, annotations):
+    """A JSON file of these entries."""
+    parts = {"images": images, "categories": categories, "annotations": annotations}
+    (folder / "boxes.json").write_text(json.dumps(parts))
+
+
+def test_ids_of_coco_are_anything_and_occur_once(tmp_path):
+    save(tmp_path / "a.png", 0)
+    images = [{"id": 1, "file_name": "a.png"}]
+    categories = [{"id": "b", "name": "cell"}, {"id": 7, "name": "dust"}, {"id": 90, "name": "cell"}]
+    as_it_is(tmp_path, images, categories, [ANNOTATION])
+    found = prepared(tmp_path, valid_fraction=0.0, test_fraction=0.0)
+    assert found.facts["labels"] == ["dust", "cell"] and found.rows("train")[0]["classes"].tolist() == [1]
+    as_it_is(tmp_path, images, categories, [ANNOTATION | {"image_id": "1"}])
+    with pytest.raises(DataError, match="annotation 0: there is no image with id '1'"):
+        dataset(tmp_path)
+    as_it_is(tmp_path, [*images, {"id": 1, "file_name": "b.png"}], categories, [ANNOTATION])
+    with pytest.raises(DataError, match=r"boxes\.json: a\.png and b\.png of images have the same id, 1"):
+        dataset(tmp_path)
+
+
 def test_a_folder_without_boxes_says_what_was_expected(tmp_path):
     save(tmp_path / "a.png", 0)
     with pytest.raises(

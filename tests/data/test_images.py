@@ -137,6 +137,17 @@ def test_where_equal_images_leave_no_split_the_note_says_so(tmp_path):
     assert expected in prepared(tmp_path / "images").notes
 
 
+def test_equal_images_with_different_labels_are_noted(animals):
+    assert not any("different labels" in note for note in prepared(animals).notes)
+    save(animals / "cat" / "same.png", picture(999))
+    save(animals / "cat" / "copy.png", picture(999))
+    assert not any("different labels" in note for note in prepared(animals).notes)
+    save(animals / "owl" / "same.bmp", picture(999))
+    (said,) = [note for note in prepared(animals).notes if "different labels" in note]
+    told = f"{animals / 'cat' / 'copy.png'} is 'cat' and {animals / 'owl' / 'same.bmp'} is 'owl'"
+    assert said == f"1 images occur more than once, with different labels; the first: {told}"
+
+
 def test_equal_images_never_lie_on_both_sides_of_a_split(tmp_path):
     kinds = ["a.png", "b.bmp", "c.tif"]  # equal pixels in unequal files
     for number in range(30):
@@ -306,6 +317,21 @@ def test_colours_and_grey_become_what_most_can_show(tmp_path):
     np.testing.assert_array_equal(coloured["image"][0], np.asarray(Image.fromarray(picture(7)).convert("L")))
 
 
+def test_transparent_images_are_on_white_and_counted_once_to_train_as_to_predict_on(animals):
+    drawn = np.zeros((8, 10, 4), dtype=np.uint8)
+    drawn[3, :, 3] = 255
+    save(animals / "cat" / "drawn.png", drawn)
+    for _ in range(2):  # from the files, and from the cache
+        found = prepared(animals, valid_fraction=0.0, test_fraction=0.0)
+        assert [note for note in found.notes if "transparent" in note] == [
+            "1 of 61 images are transparent in parts, which count as white"
+        ]
+    row = next(row for row in found.rows("train") if row["file"] == "cat/drawn.png")
+    assert row["image"][0].tolist() == np.where(drawn[..., 3], 0, 255).tolist()
+    ((_, read),) = found.reader({}, {}, found.inputs).read(str(animals / "cat" / "drawn.png"))
+    assert torch.equal(read["image"], row["image"])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mean_and_spread_are_those_of_the_training_pixels_alone(channels, tmp_path):
     folder = folder_of(tmp_path / "set")
@@ -398,7 +424,7 @@ def test_a_second_preparation_decodes_nothing_and_says_the_same(animals, monkeyp
     told = []
     first = prepared(animals, report=lambda *what: told.append(what))
     assert told[-1] == ("decoding", 60, 60)
-    monkeypatch.setattr(pixel_files, "decode", None)
+    monkeypatch.setattr(pixel_files, "as_shown", None)
     second = prepared(animals)
     assert first.describe() == second.describe()
     assert torch.equal(first.rows("valid")[3]["image"], second.rows("valid")[3]["image"])

@@ -173,10 +173,26 @@ def test_a_name_that_occurs_twice_finds_no_mask_in_another_folder(tmp_path):
         dataset(tmp_path)
 
 
-def test_a_mask_of_another_shape_is_named(plain):
-    save(plain / "masks" / "004.png", np.zeros((16, 12), dtype=np.uint8))
-    with pytest.raises(DataError, match=r"004\.png: the mask has 16 x 12 pixels, which is not the shape of its image"):
+@pytest.mark.parametrize("shape", [(16, 12), (6, 8), (24, 32), (12, 15)])
+def test_a_mask_of_another_size_than_its_image_is_named(shape, plain):
+    save(plain / "masks" / "004.png", np.zeros(shape, dtype=np.uint8))
+    said = rf"masks/004\.png: has {shape[1]} x {shape[0]} pixels, and its image \S+images/004\.jpg 16 x 12; expected"
+    with pytest.raises(DataError, match=said):
         prepared(plain)
+    with pytest.raises(DataError, match=said):
+        prepared(plain, decode_size=6)
+
+
+def test_the_mask_of_a_photograph_taken_upright_is_upright(plain):
+    held = Image.Exif()
+    held[274] = 6
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    image.save(plain / "images" / "004.jpg", exif=held)
+    with pytest.raises(DataError, match=r"004\.png: has 16 x 12 pixels, and its image \S+ 12 x 16"):
+        prepared(plain)
+    save(plain / "masks" / "004.png", np.tile(np.arange(12, dtype=np.uint8) % 3, (16, 1)))
+    rows = [row for rows in examples(prepared(plain, decode_size=6)).values() for row in rows]
+    assert next(row for row in rows if "004" in row["file"])["mask"].shape == (8, 6)
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"", "cannot identify"), (b"\x89PNG\r\n\x1a\n half", "")])

@@ -8,6 +8,7 @@ from datetime import date
 import numpy as np
 import pytest
 
+from ptft.data.columns import odd
 from ptft.data.tabular import Tabular
 from ptft.errors import DataError, UserError
 
@@ -175,6 +176,58 @@ def test_gaps_and_strangers_are_noted_and_harmless(table, write):
     assert "valid: 3 cells" in said and "valid: 2 cells (2 in 'city') in a category that" in said
 
 
+@pytest.mark.parametrize(("aim", "target", "gaps"), [("class", "sick", ["", " "]), ("number", "cost", ["", "NA", "nan"])])
+def test_rows_without_an_answer_are_as_if_they_were_not_there(aim, target, gaps, table):
+    holes = {index: gaps[index % len(gaps)] for index in range(3, 100, 9)}
+    whole = table([row for index, row in enumerate(ROWS) if index not in holes], aim, target=target)
+    holed = table(
+        [row | ({target: holes[index]} if index in holes else {}) for index, row in enumerate(ROWS)], aim, target=target
+    )
+    assert [row["label"] for row in everything(holed)] == [row["label"] for row in everything(whole)]
+    for one, other in zip(everything(holed), everything(whole), strict=True):
+        assert one["features"].tolist() == other["features"].tolist()
+    (said,) = [note for note in holed.notes if "left out" in note]
+    assert said.startswith(f"dataset.target={target}: 11 of 100 rows have nothing in it and were left out; the first is ")
+    assert said.endswith("table.csv:5") and holed.facts == whole.facts
+
+
+def test_without_a_task_rows_without_an_answer_stay(table):
+    assert len(everything(table(changed(4, sick=None), target="sick"))) == 100
+
+
+def test_a_class_may_be_called_none(table):
+    dataset = table([row | {"sick": "none" if row["sick"] == "no" else "flu"} for row in ROWS], "class", target="sick")
+    assert dataset.facts["labels"] == ["flu", "none"] and len(everything(dataset)) == 100
+    assert "dataset.target=sick: 80 rows are 'none', a class like any other" in dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("cells", "look"),
+    [
+        (["2020-01-31", "2021-12-01", ""], "dates, as '2020-01-31'"),
+        (["31.01.2020", "1/2/99", "2020/1/31"], "dates, as '1/2/99'"),
+        (["5%", "12.5 %"], "numbers with a percent sign, as '12.5 %'"),
+        (["$5", "12 €"], "numbers with a sign of money, as '$5'"),
+        (["900", "1,965", "12,345.6"], "numbers with commas, as '1,965'"),
+        (["3,14", "-2,0", "1.234,5", "NA"], "numbers with commas, as '-2,0'"),
+        (["30-39", "40-49"], None),
+        (["1,965", "many"], None),
+        (["5", "6"], None),
+    ],
+)
+def test_words_that_look_like_numbers_or_dates_are_noted(cells, look, table):
+    assert odd(cells) == look
+    rows = [row | {"x": f'"{cells[index % len(cells)]}"'} for index, row in enumerate(ROWS)]
+    said = [note for note in table(rows, features=["age", "x"]).notes if "column 'x'" in note]
+    assert said == ([f"column 'x' holds {look}, which count as words, not as numbers"] if look else [])
+
+
+def test_a_column_that_is_left_out_is_noted_once(table):
+    rows = [row | {"x": f'"{index},5"'} for index, row in enumerate(ROWS)]
+    said = [note for note in table(rows, features=None, target="sick", aim="class").notes if "column 'x'" in note]
+    assert said == ["column 'x' holds numbers with commas, as '0,5', which count as words, not as numbers: left out"]
+
+
 def test_a_checkpoints_columns_are_read_in_just_its_way(table):
     first = table()
     shifted = [row | {"age": row["age"] + 1000, "extra": index} for index, row in enumerate(ROWS)]
@@ -270,7 +323,12 @@ def test_wrong_settings_are_answered_in_one_line(settings, said, table):
     ("rows", "settings", "said"),
     [
         (changed(4, height="inf"), {}, "table.csv:6: column 'height' is inf, expected a number of at most 3.4e"),
-        (changed(4, sick=None), {"aim": "class", "target": "sick"}, "table.csv:6: column 'sick' is empty"),
+        (
+            [row | {"sick": None if index % 2 or index < 4 else "no"} for index, row in enumerate(ROWS)],
+            {"aim": "class", "target": "sick"},
+            "dataset.target=sick: 52 of 100 rows have nothing in it, the first is .*table.csv:2; expected at least half",
+        ),
+        (changed(4, a=None), {"aim": "classes", "target": ["a", "b"]}, "table.csv:6: column 'a' is '', expected 0 or 1"),
         (changed(4, height="tall"), {}, "table.csv:6: column 'height' is 'tall', expected a number"),
         (changed(4, height="tall"), {"categorical": ["city"]}, "table.csv:6: column 'height' is 'tall', expected a number"),
         (
@@ -331,6 +389,10 @@ def test_rows_to_predict_on_are_read_by_the_checkpoint_alone(table, write):
     known = {tuple(row["features"].round(4)) for row in everything(dataset)}
     assert all(tuple(example["features"].round(4)) in known for _, example in found)
     assert [name for name, _ in reader.read(write("plain.csv", ROWS[:2]))] == [0, 1]
+    assert not any(example["told"] for _, example in found)
+    holed = [ROWS[0] | {"age": None}, ROWS[0] | {"city": "Lima"}]
+    gap, stranger = [example["told"] for _, example in reader.read(write("holed.csv", holed))]
+    assert len(gap) == len(stranger) == 1 and "empty cells" in gap[0] and "do not have" in stranger[0]
     with pytest.raises(DataError, match="no field 'city'"):
         list(reader.read(write("less.csv", [{"age": 1, "height": 2}])))
 
