@@ -105,7 +105,9 @@ def _flag(word: str, rest: Iterator[str]) -> tuple[str, str | None]:
     """A flag and its value, which may be the next word."""
     short, equals, value = word.partition("=")
     name = SHORT.get(short, short)
-    if name in PLAIN_FLAGS and not equals:
+    if name in PLAIN_FLAGS and equals:
+        raise UserError(f"{word}: {name} takes no value")
+    if name in PLAIN_FLAGS:
         return name, None
     if name not in VALUE_FLAGS:
         raise UserError(_no_flag(short, value))
@@ -128,7 +130,7 @@ def _override(command: str, word: str, before: list[str]) -> str:
     if "=" not in word and not word.startswith("~"):
         if len(before) < len(POSITIONAL.get(command, ())):
             return f"{POSITIONAL[command][len(before)]}={word}"
-        raise UserError(f"'{word}' sets nothing; settings are written key=value, without spaces around the =")
+        raise UserError(f"'{word}' sets nothing; {_way_to_say(word)}")
     key, equals, value = word.partition("=")
     if command == "show" and not before and key != "what":  # a choice, as model=gpt, but run=RUN is RUN
         return f"what={value if key == 'run' else word}"
@@ -142,6 +144,15 @@ def _override(command: str, word: str, before: list[str]) -> str:
     if command == "finetune" and key == "objective" and value in groups([config_dir()])["task"]:
         key = "task"
     return key + equals + value
+
+
+def _way_to_say(word: str) -> str:
+    """What to write in place of a word without a value."""
+    if word == "help":
+        return "did you mean --help?"
+    if word in groups([config_dir()]):
+        return f"{word}=NAME chooses one of those that ptft list {word} shows"
+    return "settings are written key=value, without spaces around the ="
 
 
 def quoted(word: str, multirun: bool) -> str:

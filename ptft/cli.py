@@ -16,6 +16,8 @@ from ptft import __version__
 from ptft.choices import ALIASES, commands
 from ptft.errors import did_you_mean
 
+HELP = ("-h", "--help", "help")
+
 
 def run() -> NoReturn:
     """What the shell starts: `main`, and an end of the process that leaves out what costs time and memory for nothing."""
@@ -46,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def dispatch(words: list[str]) -> int:
     """Answer what needs no configuration; hand everything else on."""
-    if not words or words[0] in ("-h", "--help", "help"):
+    if words and words[0] in HELP and words[1:2] and ALIASES.get(words[1], words[1]) in commands():  # ptft help pretrain
+        words = [words[1], "--help"]
+    if not words or words[0] in HELP:
         print(overview(), file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     if words[0] in ("-V", "--version"):

@@ -57,9 +57,11 @@ class Stopped(UserError):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, or None where nothing is close."""
-    found = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1, cutoff=0.6)
-    return found[0] if found else None
+    """The choice most like `word`, whatever the case of its letters, or None where nothing is close."""
+    choices = {str(choice): None for choice in choices}
+    lower = {choice.lower(): choice for choice in reversed(choices)}
+    found = difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.6)
+    return lower[found[0]] if found else None
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import Any
 
@@ -88,6 +89,9 @@ def _no_option(error: MissingConfigException) -> str:
         return f"--config-name={option}: there is no such file {option}.yaml"
     if group == "objective" and option in groups([config_dir()])["task"]:
         return f"objective has no option '{option}', which is a task: ptft finetune task={option}"
+    slot, _, file = str(error.missing_cfg_file).partition("/")
+    if slot == "dataset" and os.path.exists(file):
+        return f"dataset={file}: name what kind of data it is, as in dataset=text dataset.path={file} (see ptft list dataset)"
     options = [name for name in error.options or [] if name != "from_ckpt"]
     return f"{group} has no option '{option}'{did_you_mean(option, options)}"
 
@@ -114,9 +118,10 @@ def _no_group(group: str, command: str) -> str:
 
 
 def _with_leaf(root: Any, key: str) -> list[str]:
-    """Where, one level down, there is a setting of that name."""
+    """Where, at the top or one level down, there is a setting of that name."""
     nodes = OmegaConf.to_container(root, resolve=False)
-    return [f"{part}.{key}" for part, node in nodes.items() if isinstance(node, dict) and key in node and part != "hydra"]
+    own = [key] if key in nodes and not isinstance(nodes[key], dict) else []
+    return own + [f"{part}.{key}" for part, node in nodes.items() if isinstance(node, dict) and key in node and part != "hydra"]
 
 
 def _wrong_value(key: str, message: str, command: str) -> str:
@@ -124,7 +129,9 @@ def _wrong_value(key: str, message: str, command: str) -> str:
     converted = CONVERTED.search(message)
     if converted:
         kind = KINDS.get(converted["kind"], converted["kind"])
-        return f"{key}: expected {kind}, found {converted['value']}"
+        return f"{key}: expected {kind}, found {converted['value']}{_as_whole(converted['value'], kind)}"
+    if "is not a valid bool" in message:
+        return f"{key}: expected true or false, found {message.removeprefix('Value ').partition(' is not a valid')[0]}"
     if "is not Optional" in message or "cannot be None" in message:
         return f"{key} cannot be null"
     if "is not a ListConfig" in message:
@@ -136,6 +143,15 @@ def _wrong_value(key: str, message: str, command: str) -> str:
     if "is not a subclass of" in message:
         return f"{key} holds settings of its own: {key}.NAME=VALUE"
     return f"{key}: {message}"
+
+
+def _as_whole(value: str, kind: str) -> str:
+    """How to write a number such as 1e3 where a whole one is expected."""
+    try:
+        number = float(value.strip("'"))
+    except ValueError:
+        return ""
+    return f"; write {number:.0f}" if kind == KINDS["Integer"] and number.is_integer() else ""
 
 
 def _by_text(text: str, command: str) -> str:

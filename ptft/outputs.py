@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
-from ptft.errors import MachineError
+from ptft.errors import MachineError, UserError
 from ptft.logs import Console
 
 
@@ -18,6 +20,14 @@ def destination(name: str) -> AbstractContextManager[TextIO]:
         return open(name, "w", encoding="utf-8")
     except OSError as error:
         raise MachineError(f"output={name}: {error.strerror}") from None
+
+
+def check_apart(output: str | Path, **sources: Any) -> None:
+    """Raise UserError where `output` is a file that one of `sources`, setting=value, is read from: it would be lost."""
+    for setting, source in sources.items():
+        with suppress(OSError, TypeError):  # one of them is not there, or is no path
+            if os.path.samefile(output, Path(source).expanduser()):
+                raise UserError(f"output={output} is the file that {setting}={source} is read from; give another name")
 
 
 def tell(found: dict[str, list[Any]]) -> None:

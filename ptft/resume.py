@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ptft.errors import CheckpointError, UserError
 from ptft.locate import read_yaml
 from ptft.manifest import names, newest
 
+WRITTEN_OVER = ("config.yaml", "README.md")
 LEFT_BY_A_RUN = ("metrics.jsonl", "scores.json", "checkpoints")
 # settings that say where a run lies, how it is watched or how fast it loads, and can change no weight of any step
 HARMLESS = {
@@ -32,13 +34,19 @@ HARMLESS = {
 BEFORE = {"trainer.ema_every": 1}
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise UserError where the folder is no run's and holds files that a run would write over."""
+    foreign = [name for name in WRITTEN_OVER if os.path.exists(folder / name)]
+    if foreign and not (folder / "run.json").exists():
+        raise UserError(f"run={folder}: holds a {foreign[0]} of no run, which would be lost; name a new folder")
+
+
 def refuse_reuse(folder: Path) -> None:
     """Raise UserError where the folder holds a run already: nothing is overwritten, nothing continued unasked.
 
-    A run that failed before its first step left nothing to lose; a config.yaml without a run.json is somebody else's.
+    A run that failed before its first step left nothing to lose.
     """
-    foreign = (folder / "config.yaml").exists() and not (folder / "run.json").exists()
-    if foreign or any((folder / name).exists() for name in LEFT_BY_A_RUN):
+    if any((folder / name).exists() for name in LEFT_BY_A_RUN):
         raise UserError(f"run={folder}: holds a run already; resume=auto continues it, else name a new folder")
 
 

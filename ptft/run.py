@@ -82,6 +82,7 @@ class Run:
         what it can do without. Raises MachineError (not writable, in use), UserError, CheckpointError.
         """
         folder = Path(folder)
+        resume.refuse_foreign(folder)
         made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
         run = cls(folder, _take(folder), config, keep_last, console, warns)
         run._made = made
@@ -280,6 +281,7 @@ def check_folder(folder: str | Path, config: str, *, resuming: bool = False, all
     folder = Path(folder)
     with refusals(f"run={folder}"), tempfile.TemporaryFile(dir=_nearest(folder)):
         pass
+    resume.refuse_foreign(folder)
     if holder(folder) is not None:
         Lock(folder).release()  # it cannot be had, and says who has it
     if not resuming:

@@ -51,6 +51,7 @@ AT_LEAST = {
     "num_beams": 1,
     "num_samples": 1,
     "rows": 1,
+    "per_class": 1,
     "seed": 0,
 }
 ABOVE_ZERO = ("epochs", "clip", "save_minutes", "top_p", "lowest", "highest", "seconds")
@@ -357,6 +358,10 @@ def check_root(config: dict[str, Any]) -> None:
         faults.append(f"resume: expected auto or null, found '{config['resume']}'")
     elif config.get("resume") and not config.get("run"):
         faults.append("resume=auto needs the run to continue: run=FOLDER")
+    dataset = config.get("dataset") or {}
+    paths = {name: config.get(name) for name in ("input", "output")}
+    paths |= {f"dataset.{name}": value for name, value in dataset.items() if name.endswith("path")}
+    faults += [f"{name} is empty; give the name of a file or folder" for name, value in paths.items() if value == ""]
     ckpt_load = {f"ckpt_load.{name}": value for name, value in (config.get("ckpt_load") or {}).items()}
     for name, choices in CHOICES.items():
         found = {**config, **ckpt_load}.get(name)
@@ -367,6 +372,7 @@ def check_root(config: dict[str, Any]) -> None:
     if (config.get("top_p") or 0) > 1:
         faults.append(f"top_p: expected at most 1, found {config['top_p']}")
     faults += _range_faults({name: value for name, value in config.items() if not isinstance(value, dict)})
+    faults += [f"dataset.{fault}" for fault in _range_faults({"per_class": dataset.get("per_class")})]
     faults += [f"find.{fault}" for fault in _range_faults(config.get("find", {}))]
     try:
         Settings(**config.get("trainer") or {})

@@ -69,6 +69,7 @@ MISTAKES = [
     ("pretrain modle=gpt", "there is no setting or group 'modle'; did you mean 'model'?"),
     ("pretrain model=transfromer", "model has no option 'transfromer'; did you mean 'transformer'?"),
     ("pretrain dataset=shakespear", "dataset has no option 'shakespear'; did you mean 'shakespeare'?"),
+    ("pretrain objective=CLM", "objective has no option 'CLM'; did you mean 'clm'?"),
     ("pretrain objective=mml", "objective has no option 'mml'; did you mean 'mlm'?"),
     ("pretrain optimizer.lrr=0.1", "optimizer has no setting 'lrr'; did you mean 'lr'?"),
     ("pretrain model.dropuot=0.1", "model has no setting 'dropuot'; did you mean 'dropout'?"),
@@ -78,6 +79,18 @@ MISTAKES = [
     ("pretrain model.lr=0.1", "model has no setting 'lr'; did you mean optimizer.lr?"),
     ("pretrain sead=1", "there is no setting or group 'sead'; did you mean 'seed'?"),
     ("pretrain seed=one", "seed: expected a whole number, found 'one'"),
+    ("pretrain trainer.steps=1e3", "trainer.steps: expected a whole number, found '1000.0'; write 1000"),
+    ("pretrain trainer.compile=maybe", "trainer.compile: expected true or false, found 'maybe'"),
+    ("pretrain trainer.device=cpu", "trainer has no setting 'device'; did you mean device?"),
+    ("pretrain dataset=text dataset.path=", "dataset.path is empty; give the name of a file or folder"),
+    ("pretrain dataset=labelled_text dataset.path=x dataset.per_class=0", "dataset.per_class: expected at least 1, found 0"),
+    (
+        "pretrain dataset=/dev/null",
+        "dataset=/dev/null: name what kind of data it is, as in dataset=text dataset.path=/dev/null (see ptft list dataset)",
+    ),
+    ("pretrain help", "'help' sets nothing; did you mean --help?"),
+    ("pretrain model", "'model' sets nothing; model=NAME chooses one of those that ptft list model shows"),
+    ("pretrain --multirun=2", "--multirun=2: --multirun takes no value"),
     ("pretrain seed=null", "seed cannot be null"),
     ("pretrain seed=-1", "seed: expected at least 0, found -1"),
     ("pretrain trainer.batch_size=big", "trainer.batch_size: expected a whole number, found 'big'"),
@@ -677,6 +690,14 @@ def test_the_yaml_defaults_are_those_of_the_types():
     from ptft.schema import Settings
 
     assert yaml.safe_load((config_dir() / "trainer" / "default.yaml").read_text()) == asdict(Settings())
+
+
+@pytest.mark.parametrize("words", [["help", "show"], ["--help", "show"], ["-h", "show"]])
+def test_help_before_a_command_is_that_commands_help(words, composed, capsys):
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert main(["show", "--help"]) == 0
+    assert shown == capsys.readouterr().out
 
 
 def test_help_names_every_command_and_version_the_release(capsys):

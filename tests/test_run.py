@@ -106,11 +106,14 @@ def test_a_run_that_failed_before_its_first_step_left_nothing_to_lose(tmp_path):
         Run.open(tmp_path, CONFIG).close()
 
 
-def test_a_configuration_of_somebody_else_is_not_overwritten(tmp_path):
-    (tmp_path / "config.yaml").write_text("mine: true\n")
-    with pytest.raises(UserError, match="name a new folder"):
-        Run.open(tmp_path, CONFIG)
-    assert (tmp_path / "config.yaml").read_text() == "mine: true\n"
+@pytest.mark.parametrize("resuming", [False, True])
+@pytest.mark.parametrize("name", ["config.yaml", "README.md"])
+def test_a_file_of_somebody_else_is_not_overwritten(name, resuming, tmp_path):
+    (tmp_path / name).write_text("mine: true\n")
+    for take in (Run.open, check_folder):
+        with pytest.raises(UserError, match=f"holds a {name} of no run, which would be lost; name a new folder"):
+            take(tmp_path, CONFIG, resuming=resuming)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine: true\n"}
 
 
 def test_a_folder_that_holds_a_run_is_never_taken_unasked(stopped):

@@ -18,6 +18,7 @@ from ptft.lettering import legible
 from ptft.logs import Console
 from ptft.nn.drawing import outlined, overlaid
 from ptft.objective import Example
+from ptft.outputs import check_apart
 from ptft.preview import lines
 from ptft.randomness import Draw
 from ptft.settings import settings_of
@@ -39,8 +40,11 @@ def main(config: dict[str, Any]) -> None:
     kind = resolve.find("dataset", config["dataset"], config["trusted_modules"])
     if config["objective"]:
         misfits.check_reads(resolve.find("objective", config["objective"], config["trusted_modules"]), kind)
-    show = draw_images if kind.modality == "image" else show_batch
-    show(config, kind)
+    images = kind.modality == "image"
+    output = Path(config["output"]) if images else Path(config["output"]).with_suffix(".txt")
+    check_apart(output, **{f"dataset.{name}": value for name, value in config["dataset"].items()})
+    show = draw_images if images else show_batch
+    show({**config, "output": output}, kind)
 
 
 def draw_images(config: dict[str, Any], kind: type) -> None:
@@ -79,7 +83,7 @@ def show_batch(config: dict[str, Any], kind: type) -> None:
     for note in stage.dataset.notes:
         console.note(note)
     counts = {split: len(found) for split in ("train", "valid", "test") if (found := stage.dataset.rows(split)) is not None}
-    written = _kept(Path(config["output"]).with_suffix(".txt"), shown)
+    written = _kept(config["output"], shown)
     console.summary({"rows": counts, "objective": type(stage.objective).__name__, "written": written})
 
 
@@ -128,12 +132,12 @@ def spread(total: int, count: int, seed: int) -> list[int]:
     return np.random.default_rng(seed).integers(edges[:-1], edges[1:]).tolist()
 
 
-def _write(name: str, picture: Tensor) -> Path:
+def _write(path: Path, picture: Tensor) -> Path:
     try:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        return write_png(name, picture)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_png(path, picture)
     except OSError as error:
-        raise MachineError(f"output={name}: {error.strerror}") from None
+        raise MachineError(f"output={path}: {error.strerror}") from None
 
 
 def preview(examples: list[Example], transform: Any, seed: int, labels: list[str]) -> Tensor:

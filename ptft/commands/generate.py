@@ -14,13 +14,14 @@ from ptft.errors import UserError
 from ptft.machine import autocast
 from ptft.nn.generation import Decoding, write
 from ptft.nn.language import NextToken
-from ptft.outputs import destination, tell
+from ptft.outputs import check_apart, destination, tell
 
 
 def main(config: dict) -> None:
     """Write to `output` a text for `prompt`, or a JSON line for each row of `input`: its id (or number from 0) and the text."""
     if (config["prompt"] is None) == (config["input"] is None):
         raise UserError('give what to write for: prompt="some text", or input=FILE for a file of texts, not both')
+    check_apart(config["output"], input=config["input"])
     stage = build.stage(config, prepare=False)
     objective = stage.objective.eval()
     if not isinstance(objective, NextToken):

@@ -15,7 +15,7 @@ from ptft.errors import DataError, UserError
 from ptft.loop import move
 from ptft.machine import autocast
 from ptft.objective import Example
-from ptft.outputs import destination, tell
+from ptft.outputs import check_apart, destination, tell
 from ptft.randomness import Draw
 
 
@@ -24,6 +24,7 @@ def main(config: dict) -> None:
 
     A picture that cannot be decoded gets `error` in place of that, where there is one that can. Raises UserError, DataError.
     """
+    check_apart(config["output"], input=config["input"])
     stage = build.stage(config, prepare=False)
     if not hasattr(stage.objective, "predict"):
         name = type(stage.objective).__name__

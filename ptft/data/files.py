@@ -34,8 +34,11 @@ def inner_suffix(path: Path) -> str:
 def resolve(name: str, setting: str) -> Path:
     """The path a user gave; `sample:NAME` is a file that ships with ptft. DataError where nothing is there."""
     path = SAMPLES / name.removeprefix("sample:") if name.startswith("sample:") else Path(name).expanduser()
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except OSError as error:  # a name that is too long, or a folder above it that may not be entered
+        raise DataError(f"{setting}={name[:100]}: {error.strerror}") from error
     if name == "-":
         raise DataError(f"{setting}=-: standard input is read by predict and generate only (input=-); give a file or a folder")
     siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -49,7 +52,10 @@ def find_files(name: str, setting: str) -> list[Path]:
     path = resolve(name, setting)
     if not path.is_dir():
         return [path]
-    inside = (item for item in path.rglob("*") if item.is_file() and inner_suffix(item) in SUFFIXES)
+    try:
+        inside = [item for item in path.rglob("*") if inner_suffix(item) in SUFFIXES and item.is_file()]
+    except OSError as error:
+        raise DataError(f"{setting}={name}: {error.filename}: cannot be read ({error.strerror})") from error
     found = sorted(item for item in inside if not any(part.startswith(".") for part in item.relative_to(path).parts))
     if not found:
         raise DataError(f"{setting}={name}: the folder holds no data file; expected {', '.join(sorted(SUFFIXES))}")

@@ -209,6 +209,13 @@ def test_a_place_that_cannot_be_written_to_is_named(cli, photographs, tmp_path, 
     assert answer.err.splitlines()[-1].startswith(f"ptft data: output={tmp_path / 'file' / 'a.png'}")
 
 
+def test_a_preview_is_never_written_over_the_data_it_shows(cli, tmp_path):
+    (tmp_path / "t.txt").write_text("to be or not to be\n" * 40)
+    answer = cli("data", "preview", "dataset=text", f"dataset.path={tmp_path / 't.txt'}", f"output={tmp_path / 't.png'}")
+    assert answer.code == 2 and f"output={tmp_path / 't.txt'} is the file that dataset.path=" in answer.complaint
+    assert (tmp_path / "t.txt").read_text() == "to be or not to be\n" * 40
+
+
 def test_a_picture_replaces_an_older_one_as_a_whole(tmp_path):
     write_png(tmp_path / "a.png", torch.zeros(3, 4, 4))
     write_png(tmp_path / "a.png", torch.ones(3, 4, 4))

@@ -130,6 +130,17 @@ def test_an_output_that_cannot_be_written_is_said(cli, run, tmp_path):
     assert "output=" in answer.complaint
 
 
+def test_the_input_is_never_written_over(cli, run, clm_run, tmp_path):
+    given = write(tmp_path / "rows.csv")
+    before = (tmp_path / "rows.csv").read_text()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "rows.csv")
+    for output in (tmp_path / "rows.csv", tmp_path / "link.csv"):
+        for command, ckpt in (("predict", run), ("generate", clm_run)):
+            answer = cli(command, f"ckpt={ckpt}", given, f"output={output}")
+            assert answer.code == 2 and f"output={output} is the file that {given} is read from" in answer.complaint
+    assert (tmp_path / "rows.csv").read_text() == before
+
+
 def test_the_training_file_may_be_gone_by_then(cli, mlm_run, tmp_path):
     rows = [f"{kind} {animal},{kind}" for kind in ("good", "bad") for animal in ("cat", "dog", "owl", "ant", "cow", "hen") * 4]
     table = tmp_path / "train.csv"
