@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import gc
 import importlib
 import io
@@ -26,11 +27,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ptft import handover, schema
 from ptft.arguments import Arguments, implied, parse, quote
-from ptft.choices import ABOUT_TRAINING, FOUND, NO_SWEEP, ONE_OUTPUT, config_dir
+from ptft.choices import ABOUT_TRAINING, FOUND, NO_SWEEP, config_dir
 from ptft.compose import prepare, retyped
 from ptft.errors import MachineError, OptionError, Stopped, UserError, did_you_mean
-from ptft.explain import OF_A_TASK, explain
-from ptft.rehearsal import check_own_files, check_plugins, is_hydras, variants
+from ptft.explain import OF_A_TASK, all_faults, explain
+from ptft.rehearsal import check_checkpoints, check_output, check_own_files, check_plugins, is_hydras, variants
 
 # the function of a command is ptft.commands.COMMAND.main; the two training commands are one function
 MODULES = {"pretrain": "train", "finetune": "train"}
@@ -93,7 +94,8 @@ def _run(command: str, words: list[str]) -> int:
         show(command, root, arguments)
         return 0
     check_own_files(arguments)
-    _check_output(command, arguments)
+    check_output(command, arguments)
+    check_checkpoints(arguments)
     if "--hydra-help" not in arguments.flags:  # which has no configuration that could take it
         arguments.overrides += implied(root, arguments)
     folder = _sweep_folder(root, arguments) if arguments.multirun else None
@@ -106,7 +108,11 @@ def _run(command: str, words: list[str]) -> int:
         if arguments.flags:
             code = hydra_main(job, root, [*arguments.flag_words(), *settings, *arguments.overrides])
         else:
-            code = compose_once(job, root, arguments.overrides)
+            try:
+                code = compose_once(job, root, arguments.overrides)
+            except UserError as error:
+                compose = functools.partial(compose_once, [].append, root)
+                raise all_faults(error, arguments.overrides, compose) from error
     finally:
         if folder:
             _sweep().tidy(folder)
@@ -114,15 +120,6 @@ def _run(command: str, words: list[str]) -> int:
         raise job.failure
     failed = _sweep().summarise(folder, command, arguments.flag_words("--multirun")) if folder else 0
     return code or failed
-
-
-def _check_output(command: str, arguments: Arguments) -> None:
-    """Refuse a sweep whose jobs would write over what the one before wrote. Raises UserError."""
-    place = arguments.only("output")
-    if arguments.multirun and command in ONE_OUTPUT and place not in (None, "-") and "${" not in place:
-        path = Path(place)
-        apart = path.with_name(f"{path.stem}-${{hydra:job.num}}{path.suffix}")
-        raise UserError(f"output={place} is one for all jobs: number it, as in 'output={apart}'")
 
 
 def _sweep() -> Any:
@@ -193,7 +190,7 @@ def _rehearse(root: str, arguments: Arguments, settings: list[str], folder: Path
     """
     if arguments.flags.keys() & ONLY_SHOWN:
         return
-    flags, hydras = arguments.flag_words("--multirun"), list(filter(is_hydras, arguments.overrides))
+    always, hydras = [*arguments.flag_words("--multirun"), *settings], list(filter(is_hydras, arguments.overrides))
     if hydras and not arguments.multirun:
         raise UserError(f"{hydras[0]}: Hydra's own settings count in a sweep only; add -m")
     foreign = "--config-dir" in arguments.flags or hydras
@@ -202,13 +199,16 @@ def _rehearse(root: str, arguments: Arguments, settings: list[str], folder: Path
         if foreign:
             try:
                 with contextlib.redirect_stdout(io.StringIO()) as shown:
-                    hydra_main(lambda config: None, root, ["--cfg=hydra", *flags, *settings, *words])
+                    hydra_main(lambda config: None, root, ["--cfg=hydra", *always, *words])
             except UserError as error:
-                raise _and_others(error, root, [*flags, *settings, *words], folder) from error
+                raise _and_others(error, root, [*always, *words], folder) from error
             check_plugins(yaml.safe_load(shown.getvalue())["hydra"])
         if swept:
             found: list[DictConfig] = []
-            hydra_main(found.append, root, [*flags, *settings, *words])
+            try:
+                hydra_main(found.append, root, [*always, *words])
+            except UserError as error:
+                raise all_faults(error, words, lambda others: hydra_main([].append, root, [*always, *others])) from error
             values = _prepared(found[0], root, folder, "--config-dir" in arguments.flags)
             if root in TRAINING:
                 importlib.import_module("ptft.misfits").check_settings(values)

@@ -79,7 +79,7 @@ class Stage:
     def assets(self) -> dict[str, bytes]:
         """What a checkpoint keeps beside weights, so that a later stage needs nothing else."""
         data = {"facts": {**self.dataset.facts, **(self.inputs or {})}, "columns": self.dataset.columns, "inputs": self.inputs}
-        data |= {"fingerprint": self.dataset.fingerprint, **self.hashes()}
+        data |= {"fingerprint": self.dataset.fingerprint, "lower": list(self.objective.lower), **self.hashes()}
         text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
         vocabulary = {"tokenizer.json": self.tokenizer.to_json().encode()} if self.tokenizer else {}
         return {**vocabulary, "data.json": text.encode()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from hydra.errors import MissingConfigException
@@ -18,7 +19,7 @@ from omegaconf.errors import (
 )
 
 from ptft.choices import config_dir, groups
-from ptft.errors import did_you_mean
+from ptft.errors import UserError, did_you_mean
 from ptft.schema import ROOTS, Settings
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
@@ -81,6 +82,30 @@ def explain(error: Exception, command: str) -> str:
     if isinstance(fault, ValidationError):
         return _wrong_value(str(fault.full_key), str(fault.msg), command)
     return _by_text(str(error), command)
+
+
+def all_faults(error: UserError, words: list[str], compose: Callable[[list[str]], Any]) -> UserError:
+    """A fault that Hydra met while composing by `words`, and those of the settings behind it: it stops at the first."""
+    faults, last = [str(error)], error
+    while words := _without_fault(words, _key_of(last.__cause__)):
+        try:
+            compose(words)
+            break
+        except UserError as another:
+            faults, last = [*faults, str(another)], another
+    return UserError("\n".join(faults))
+
+
+def _without_fault(words: list[str], key: str) -> list[str]:
+    """The words but for the one that sets `key`; none where no setting follows it, as those before it were taken."""
+    keys = [word.partition("=")[0].lstrip("+") for word in words]
+    place = keys.index(key) if key in keys else len(keys)
+    return words[:place] + words[place + 1 :] if any("." in later for later in keys[place + 1 :]) else []
+
+
+def _key_of(error: BaseException | None) -> str:
+    """The setting that a fault met while composing is about, empty where it is about none."""
+    return str(getattr(getattr(error, "__cause__", None), "full_key", None) or "")
 
 
 def _no_option(error: MissingConfigException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,10 @@ from ptft.terminal import Terminal, as_clock, tell
 
 SECONDS_BETWEEN_LINES = 2.0
 SECONDS_BETWEEN_REFRESHES = 0.25
+THINGS = "row sentence document text file folder image mask column tag token tensor position word question evaluation"
+SINGULAR = {f"{thing}s": thing for thing in THINGS.split()} | {"boxes": "box", "classes": "class"}
+VERBS = {"were": "was", "are": "is", "have": "has", "do": "does"}
+ONE = re.compile(rf"(?<![\d.,])1 ((?:training )?)({'|'.join(SINGULAR)})\b(?:([^\d.,:;]*?) ({'|'.join(VERBS)})\b)?")
 BAR = 24  # columns of the progress bar, where the terminal has room for it
 
 
@@ -134,7 +139,8 @@ class Console:
             self.terminal.line(f"    {' ⏎ '.join(line.splitlines())}", style="dim")
 
     def note(self, text: str) -> None:
-        """Print a warning, once; it is repeated in the last lines of the run."""
+        """Print a warning, once; it is repeated in the last lines of the run. Where it counts one of a thing, that is said."""
+        text = ONE.sub(_of_one, text)
         if text not in self.notes:
             self.notes.append(text)
             self.terminal.line(f"note: {text}", style="yellow")
@@ -194,6 +200,11 @@ class Console:
         full, empty = ("#", ".") if self.terminal.ascii else ("━", "─")
         filled = round(min(share, 1.0) * width)
         return full * filled + empty * (width - filled) + " "
+
+
+def _of_one(found: re.Match) -> str:
+    """The count of one thing, in the singular."""
+    return f"1 {found[1]}{SINGULAR[found[2]]}" + (f"{found[3]} {VERBS[found[4]]}" if found[4] else "")
 
 
 def _is_table(value: Any) -> bool:

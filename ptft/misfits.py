@@ -69,7 +69,8 @@ def check(config: dict) -> None:
         raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}, and model {model.__name__} is {reads}{better}")
     for part, modality in USED_BY.items():
         if (config.get(part) is None) == (dataset.modality == modality):
-            what = "must be given" if dataset.modality == modality else f"is for {modality}; leave it out with ~{part}"
+            missing = dataset.modality == modality
+            what = f"must be given: {part}=NAME" if missing else f"is for {modality}; leave it out with ~{part}"
             raise UserError(f"dataset {dataset.__name__} holds {dataset.modality}: {part} {what}")
     if not learned(objective, dataset.targets):
         plain, target = f"{dataset.modality} without labels", (objective.target or "").replace("|", " or ")

@@ -30,6 +30,7 @@ LABELLED = {
     "image": "dataset=digits",
     "table": "dataset=table dataset.path=FILE dataset.target=COLUMN",
 }
+OWN_TEXT = "dataset=labelled_text dataset.path=FILE dataset.label=COLUMN"  # beside text of one's own
 
 
 def plan(stage: Any, training: Training, schedule: Any, settings: SimpleNamespace, run: Run) -> dict[str, Any]:
@@ -147,13 +148,13 @@ def leave(run: Run, stage: Any, settings: SimpleNamespace, final: dict[str, Eval
     """
     labels = stage.dataset.facts.get("labels")
     scores = {split: {**found.scores, **per_class(found, labels)} for split, found in final.items()}
-    run.finish(scores)
+    run.finish(scores, _next(stage, final))
     step = read_manifest(locate(str(run.folder)))["step"]  # of the chosen weights, not of the last ones
     for split, found in final.items():
         run.log(settings.steps, f"final_{split}", found.scores)
         run.tables(step, found.tables, split)
     names = _draw(run, settings, final, labels)
-    following = _next(run, stage, final)
+    following = records.going_on(run.folder)
     rows = records.metrics(run.folder)
     shown = {split: found.scores for split, found in final.items()}
     chosen = _chosen(run, settings, final)
@@ -205,19 +206,19 @@ def _chosen(run: Run, settings: SimpleNamespace, final: dict[str, Evaluation]) -
     return {"split": "valid", "score": settings.best, "step": best[0]["step"], "value": value}
 
 
-def _next(run: Run, stage: Any, final: dict[str, Evaluation]) -> list[str]:
-    """The commands that go on from here."""
-    folder = shlex.quote(str(run.folder))
+def _next(stage: Any, final: dict[str, Evaluation]) -> list[str]:
+    """The commands that go on from here, with RUN for the run's folder."""
+    begun = "ckpt=RUN"
     if trusted := stage.config["trusted_modules"]:
-        folder += " " + shlex.quote(f"trusted_modules=[{','.join(trusted)}]")
+        begun += " " + shlex.quote(f"trusted_modules=[{','.join(trusted)}]")
     objective = stage.objective
     if hasattr(objective, "predict") and objective.target != "text":
-        scored = [f"ptft evaluate ckpt={folder} split={split}" for split in ("test", "valid") if split in final]
-        return [*scored[:1], f"ptft predict ckpt={folder} input=FILE"]
-    more = [f'ptft generate ckpt={folder} prompt="..."'] if stage.model.traits & {"causal", "seq2seq"} else []
+        scored = [f"ptft evaluate {begun} split={split}" for split in ("test", "valid") if split in final]
+        return [*scored[:1], f"ptft predict {begun} input=FILE"]
+    more = [f'ptft generate {begun} prompt="..."'] if stage.model.traits & {"causal", "seq2seq"} else []
     if objective.target == "text":
         return more
-    return [f"ptft finetune ckpt={folder} task=classify {_labelled(stage)}", *more]
+    return [f"ptft finetune {begun} task=classify {_labelled(stage)}", *more]
 
 
 def _labelled(stage: Any) -> str:
@@ -226,5 +227,6 @@ def _labelled(stage: Any) -> str:
     train = getattr(stage.dataset, "listed", {}).get("train")
     # a column of a table may hold numbers, but what folders and arrays of images are labelled with is classes
     if train is None or train.labels is None or stage.dataset.label or not any(word.startswith("dataset=") for word in words):
-        return LABELLED[stage.dataset.modality]
+        own = stage.dataset.modality == "text" and any(word.startswith("dataset.path=") for word in words)
+        return OWN_TEXT if own else LABELLED[stage.dataset.modality]
     return shlex.join(words)

@@ -76,6 +76,13 @@ def typed(folder: Path) -> list[str]:
     return ["ptft", *map(str, argv[1:])]
 
 
+def going_on(folder: Path) -> list[str]:
+    """The commands that go on from a run that is done."""
+    commands = read_json(folder / "run.json").get("next")
+    commands = commands if isinstance(commands, list) and commands else ["ptft evaluate ckpt=RUN"]
+    return [str(command).replace("ckpt=RUN", f"ckpt={shlex.quote(str(folder))}", 1) for command in commands]
+
+
 def run_of(checkpoint: Path) -> Path | None:
     """The run folder that a run folder, or a checkpoint folder in it, belongs to."""
     for folder in (checkpoint, checkpoint.parent.parent):

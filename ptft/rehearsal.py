@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ptft.arguments import Arguments, parsed
-from ptft.choices import config_dir, groups
+from ptft.choices import ONE_OUTPUT, config_dir, groups
 from ptft.errors import UserError
-from ptft.locate import read_yaml
+from ptft.locate import locate, read_yaml
 
 # the keys with which Hydra's own nodes name code, those of logging too, and the packages that it may come from
 NAMES_CODE = {"_target_", "()", "class"}
@@ -38,6 +38,30 @@ def check_own_files(arguments: Arguments) -> None:
     for path, fault in faults.items():
         if re.search(rf"(?<![\w-]){re.escape(path.stem)}(?![\w-])", said):
             raise UserError(fault)
+
+
+def check_output(command: str, arguments: Arguments) -> None:
+    """Refuse a sweep whose jobs would write over what the one before wrote. Raises UserError."""
+    place = arguments.only("output")
+    if arguments.multirun and command in ONE_OUTPUT and place not in (None, "-") and "${" not in place:
+        path = Path(place)
+        apart = path.with_name(f"{path.stem}-${{hydra:job.num}}{path.suffix}")
+        raise UserError(f"output={place} is one for all jobs: number it, as in 'output={apart}'")
+
+
+def check_checkpoints(arguments: Arguments) -> None:
+    """Refuse a sweep over checkpoints of which there is none, with a line for each. Raises what `locate` raises."""
+    faults = []
+    for ckpt in arguments.values("ckpt") if arguments.multirun else ():
+        if ckpt is None:
+            return
+        try:
+            locate(ckpt)
+            return
+        except UserError as error:
+            faults.append(error)
+    if faults:
+        raise type(faults[0])("\n".join(map(str, faults)))
 
 
 def is_hydras(word: str) -> bool:

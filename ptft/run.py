@@ -271,8 +271,12 @@ class Run:
         """Minutes since the last checkpoint, or since the run was opened."""
         return (time.monotonic() - self._saved_at) / 60
 
-    def finish(self, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """Leave scores.json: the final scores by split. Until it is there the run is not done."""
+    def finish(self, scores: Mapping[str, Mapping[str, float]], commands: Sequence[str] = ()) -> None:
+        """Leave scores.json: the final scores by split. Until it is there the run is not done.
+
+        commands: those that go on from here, with RUN for this folder; they are kept in run.json.
+        """
+        self.write("run.json", dump({**read_json(self.folder / "run.json"), "next": list(commands)}))
         self.write("scores.json", dump(plain(scores)))
 
 

@@ -236,6 +236,17 @@ def test_all_faults_are_said_at_once(composed, capsys):
     assert [line.split(":")[1].strip() for line in lines] == ["device", "seed", "trainer.batch_size"]
 
 
+@pytest.mark.parametrize("words", ["", "-m seed=0,1 "])
+def test_every_setting_that_there_is_not_or_that_holds_something_else_is_named(words, composed, capsys):
+    assert main(f"pretrain {words}trainer.stepz=3 trainer.steps=9 optimizer.lrr=1 trainer.epochs=many model.dim=8".split()) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "ptft pretrain: trainer has no setting 'stepz'; did you mean 'steps'?",
+        "ptft pretrain: optimizer has no setting 'lrr'; did you mean 'lr'?",
+        "ptft pretrain: trainer.epochs: expected a number, found 'many'",
+    ]
+    assert not composed
+
+
 IN_OWN_FILES = [
     ("trainer: {stepz: 3}", "experiment/mine.yaml: trainer has no setting 'stepz'; did you mean 'steps'?"),
     ("optimizer: {lrr: 3}", "optimizer has no setting 'lrr'; did you mean 'lr'?"),

@@ -116,6 +116,23 @@ def test_the_number_of_steps_may_become_known_after_the_data_is_read():
     assert last == "step 20/20  loss 0.1500  valid accuracy 0.5000  lr 3.00e-04  5,000 tokens/s  0:00 left"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: 1 rows without text dropped", "train: 1 row without text dropped"),
+        ("1 tags do not occur in training: B-X", "1 tag does not occur in training: B-X"),
+        ("1 images outside of the folders were left out", "1 image outside of the folders was left out"),
+        ("1 rows cut, 3 boxes are crowds", "1 row cut, 3 boxes are crowds"),
+        ("row 1 has 1 boxes", "row 1 has 1 box"),
+        ("1 of 121 rows (0.8%) cut; 1,001 rows, 0.1 rows and 21 classes", None),
+    ],
+)
+def test_one_of_a_thing_is_said_in_the_singular(text, said):
+    console = Console(10, stream=io.StringIO())
+    console.note(text)
+    assert console.notes == [said or text]
+
+
 def test_a_note_is_printed_once_and_repeated_in_the_last_lines():
     stream = io.StringIO()
     console = Console(10, stream=stream)

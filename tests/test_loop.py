@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from ptft import checkpoint, durable, events, journal, pictures
+from ptft.commands.show import what_next
 from ptft.errors import CheckpointError, DataError, Diverged, MachineError, UserError
 from ptft.locate import locate
 from ptft.objectives import bert
@@ -283,6 +284,13 @@ def test_a_score_that_the_task_calls_lower_keeps_the_checkpoint_where_it_is_lowe
     run = own_score("off_by")
     assert [row["off_by"] for row in rows(run, "valid")] == [1, 2, 3]
     assert locate(f"{run}/best").name == "step-0000000001"
+    assert read_json(locate(run) / "assets" / "data.json")["lower"] == ["off_by"], "so that others know it, too"
+
+
+def test_the_commands_that_go_on_from_a_run_trust_what_it_trusted(own_score):
+    run = own_score("of_by")
+    begun = f"ckpt={run} 'trusted_modules=[task_of_of_by]'"
+    assert what_next(run) == [f"ptft evaluate {begun} split=test", f"ptft predict {begun} input=FILE"]
 
 
 def test_a_score_that_no_evaluation_gives_is_said_with_those_there_are(own_score):

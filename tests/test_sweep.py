@@ -171,6 +171,13 @@ def test_checkpoints_can_be_swept(jobs, capsys):
     assert "model has no setting 'dropuot'; did you mean 'dropout'?" in capsys.readouterr().out
 
 
+def test_checkpoints_of_which_there_is_none_are_all_named_before_the_first_job(jobs, capsys):
+    assert main(["finetune", "-m", "ckpt=a,b", "dataset=labelled_text", "dataset.path=x.csv", "seed=0,1"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" does not exist")[0] for line in said] == ["ptft finetune: ckpt=a", "ptft finetune: ckpt=b"]
+    assert not jobs and not list(Path.cwd().iterdir())
+
+
 @pytest.mark.slow
 def test_each_job_gets_what_follows_from_its_own_start(jobs):
     assert main(["finetune", "ckpt=null", "model=transformer", "model.dim=96"]) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,30 +37,30 @@ def main(config: dict[str, Any]) -> None:
         terminal.line(title if rows else f"no difference: {title}", style="bold")
         if rows:
             terminal.table({"": name} | dict(zip(columns, pair, strict=True)) for name, pair in rows.items())
-    show_scores(terminal, columns, scores)
+    show_scores(terminal, columns, scores, {name for side in found for name in _lower(*side)})
     foreign = [name for name in ("data", "tokenizer") if name in origins]
     foreign += ["objective"] if "objective._target_" in settings else []
     if foreign and set(scores[0]) & set(scores[1]):
         terminal.line(f"the runs differ in {', '.join(foreign)}: their scores may not compare")
 
 
-def show_scores(terminal: Terminal, columns: tuple[str, ...], scores: list[Values]) -> None:
-    """The scores side by side, the better one marked."""
+def show_scores(terminal: Terminal, columns: tuple[str, ...], scores: list[Values], lower: Collection[str]) -> None:
+    """The scores side by side, the better one marked. lower: those of an objective's own that are better when lower."""
     names = list(dict.fromkeys(name for values in scores for name in values))
     terminal.line()
     terminal.line("scores (* is better)" if names else "no scores", style="bold")
     if names:
-        terminal.table({"": name} | dict(zip(columns, marked(name, *scores), strict=True)) for name in names)
+        terminal.table({"": name} | dict(zip(columns, marked(name, *scores, lower), strict=True)) for name in names)
 
 
-def marked(name: str, first: Values, second: Values) -> list[str]:
+def marked(name: str, first: Values, second: Values, lower: Collection[str] = ()) -> list[str]:
     """A score of each side as text, `*` behind the better one."""
     pair = [values.get(name) for values in (first, second)]
     texts = [ABSENT if value is None else tell(value) for value in pair]
     numbers = [math.nan if value is None else value for value in pair]
     if numbers[0] != numbers[1] and not any(map(math.isnan, numbers)):
         low = numbers[0] < numbers[1]
-        texts[0 if low == lower_is_better(name) else 1] += " *"
+        texts[0 if low == lower_is_better(name, lower) else 1] += " *"
     return texts
 
 
@@ -86,10 +86,20 @@ def _settings(run: Path | None, checkpoint: Path | None) -> Values:
     return {name: value for name, value in settings.items() if name != "defaults"}
 
 
+def _lower(run: Path | None, checkpoint: Path | None) -> list[str]:
+    """Which of its own scores the objective calls better when they are lower."""
+    found = records.read_json((checkpoint or _latest(run)) / "assets" / "data.json").get("lower")
+    return found if isinstance(found, list) else []
+
+
+def _latest(run: Path) -> Path:
+    """The run's last checkpoint, or its folder where it has none."""
+    return next(iter(found["path"] for found in reversed(records.checkpoints(run))), run)
+
+
 def _origin(run: Path | None, checkpoint: Path | None) -> Values:
     """What the weights are of: data and tokenizer by their fingerprints, the checkpoint they started from, the version."""
-    saved = [found["path"] for found in records.checkpoints(run)] if run else []
-    manifest = records.read_json((checkpoint or (saved[-1] if saved else run)) / "manifest.json")
+    manifest = records.read_json((checkpoint or _latest(run)) / "manifest.json")
     identity = manifest.get("identity", {})
     about = records.read_json(run / "run.json") if run else {}
     parent = about.get("parent") or {}

@@ -84,6 +84,8 @@ def _texts(stage: build.Stage, told: dict[str, list[Any]]) -> Iterator[tuple[Any
         for name, example in build.examples(stage, source):
             if "cut" in example:
                 told.setdefault(f"cut to {example['cut']} tokens: the rest is not read", []).append(name)
+            for what in example.get("told", ()):
+                told.setdefault(what, []).append(name)
             yield name, example["text"]
         return
     column = stage.config["dataset"].get("text") or "text"

@@ -11,16 +11,13 @@ from typing import Any
 
 from ptft import records
 from ptft.choices import as_typed, comments, description, group_of
+from ptft.elsewhere import SCHEMES
 from ptft.errors import UserError, nearest
 from ptft.locate import POINTERS
 from ptft.settings import NOT_SETTINGS, REQUIRED, SLOTS, Catalogue, Place, example, settings_of
 from ptft.terminal import Terminal, as_clock, size, sparkline, tell
 
 SPLITS = ("valid", "valid_ema", "test")
-NEXT = {
-    "pretrain": "ptft finetune ckpt={} task=classify dataset=labelled_text dataset.path=FILE dataset.label=COLUMN",
-    "finetune": "ptft predict ckpt={} input=FILE",
-}
 NEEDS_A_RUN = {"finetune", "evaluate", "predict", "generate", "export"}
 
 
@@ -32,6 +29,8 @@ def main(config: dict[str, Any]) -> None:
     text = str(config["what"])
     if is_run(text):
         return show_run(text)
+    if text.partition(":")[0] in SCHEMES:
+        raise UserError(f"{text} is no run, of which show tells: other commands start from it, as in ptft finetune ckpt={text}")
     catalogue, terminal = Catalogue(config["folders"]), Terminal()
     if found := catalogue.commands_with(text) | catalogue.choices_with(text):
         return show_setting(terminal, text, list(found.values()))
@@ -161,7 +160,8 @@ def show_run(text: str) -> None:
     show_lineage(terminal, folder)
     show_checkpoints(terminal, folder, checkpoint)
     terminal.line()
-    terminal.line(f"next: {what_next(folder)}")
+    for command in what_next(folder):
+        terminal.line(f"next: {command}")
 
 
 def overview(folder: Path) -> dict[str, Any]:
@@ -246,12 +246,11 @@ def _same(path: Path, other: Path | None) -> bool:
     return other is not None and path.resolve() == other.resolve()
 
 
-def what_next(folder: Path) -> str:
-    """The command that goes on from here."""
+def what_next(folder: Path) -> list[str]:
+    """The commands that go on from here."""
     if records.holder(folder) is not None:
-        return shlex.join(["ptft", "show", str(folder)])
+        return [shlex.join(["ptft", "show", str(folder)])]
     if records.read_json(folder / "scores.json"):
-        done = records.read_json(folder / "run.json").get("command")
-        return NEXT.get(done, "ptft evaluate ckpt={}").format(shlex.quote(str(folder)))
+        return records.going_on(folder)
     typed = [word for word in records.typed(folder) if not word.startswith(("run=", "resume="))]
-    return shlex.join([*typed, f"run={folder}", "resume=auto"])
+    return [shlex.join([*typed, f"run={folder}", "resume=auto"])]

@@ -14,30 +14,31 @@ import numpy as np
 from ptft.data.cache import Derives, cached
 from ptft.data.files import find_files, fingerprint
 from ptft.data.label_sets import class_sets
-from ptft.data.reading import choose_label, choose_text, existing, first_row, input_rows, row_id, text_cell
+from ptft.data.reading import TEXT_NAMES, choose_label, choose_text, existing, first_row, input_rows, named, row_id, text_cell
 from ptft.data.rows import Example
 from ptft.data.splits import draw, held_out, lacking
 from ptft.data.table import SPLITS, Encoder, LabelledRows, Table, read_table
-from ptft.data.targets import assigned, check_single, class_codes, numbers
+from ptft.data.targets import assigned, check_single, class_codes, numbers, of_numbers
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, UserError
 
 APART = "likeness"  # the target of two texts that are read apart
 NUMBERS = ("number", APART)
-LAYOUT = 4  # of the files in the cache: raise it when they change
+LAYOUT = 5  # of the files in the cache: raise it when they change
 
 
 @dataclass(frozen=True)
 class Reader:
     """Reads rows without labels: the column of the text, and that of a second one where the task takes two (apart: singly).
 
-    setting: what names the column of the text.
+    setting: what names the column of the text. named: whether a user did; else one of the usual names may stand for it.
     """
 
     text: str
     text_pair: str | None
     apart: bool = False
     setting: str = "dataset.text"
+    named: bool = True
 
     def read(self, source: str, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Any, Example]]:
         """The rows of a file, or of standard input ("-"), as examples to predict on, each with its id."""
@@ -50,11 +51,16 @@ class Reader:
                     raise DataError(f"{where}: no field '{name}'; fields: {', '.join(row)}; {setting}=FIELD names another")
             text = text_cell(row, where, column)
             pair = text_cell(row, where, self.text_pair) if self.text_pair else None
-            yield row_id(row, number), encoder.example(text, pair) | {"row": number, "text": text}
+            other = column != self.text and len(row) > 1
+            told = {"told": [f"without '{self.text}': '{column}' is read instead"]} if other else {}
+            yield row_id(row, number), encoder.example(text, pair) | {"row": number, "text": text} | told
 
     def column(self, row: dict[str, Any]) -> str:
-        """Plain lines come as column "text", whatever the training file called it."""
-        return "text" if list(row) == ["text"] and self.text_pair is None else self.text
+        """Plain lines come as column "text", whatever the training file called it; so may a table have it by a usual name."""
+        if list(row) == ["text"] and self.text_pair is None:
+            return "text"
+        usual = [] if self.named or self.text in row else named([name for name in row if name != self.text_pair], TEXT_NAMES)
+        return usual[0] if usual else self.text
 
 
 class LabelledText(Derives):
@@ -87,9 +93,9 @@ class LabelledText(Derives):
         self.shares = held_out(path, valid_path, test_path, valid_fraction, test_fraction)
         self.split_seed, self.per_class, self.max_length = split_seed, per_class, max_length
         self.short: list[str] = []  # what per_class asks of classes that have fewer rows
-        named = {"train": (path, "path"), "valid": (valid_path, "valid_path"), "test": (test_path, "test_path")}
+        given = {"train": (path, "path"), "valid": (valid_path, "valid_path"), "test": (test_path, "test_path")}
         self.files = {
-            split: self.find(name, f"dataset.{setting}") for split, (name, setting) in named.items() if name is not None
+            split: self.find(name, f"dataset.{setting}") for split, (name, setting) in given.items() if name is not None
         }
         self.text, self.text_pair, self.label = text, text_pair, label
         self.choose_columns()
@@ -226,7 +232,9 @@ class LabelledText(Derives):
         if target is not None:
             check_single(tables, self.label)
         if target == "class":
-            return class_codes(tables, self.label, labels)
+            names, codes = class_codes(tables, self.label, labels)
+            notes += [] if labels else of_numbers(names, f"dataset.label={self.label}")
+            return names, codes
         return labels, {split: numbers(table, self.label) for split, table in tables.items() if target in NUMBERS}
 
     def lacking(self, tables: dict[str, Any]) -> list[str]:
@@ -250,9 +258,9 @@ class LabelledText(Derives):
     @classmethod
     def reader(cls, node: dict[str, Any], columns: dict[str, Any], inputs: None) -> Reader:
         """What reads rows to predict on: by the columns that `node` names, else those the model was trained on."""
-        text = node.get("text") or node.get("source") or columns.get("text")
+        given = node.get("text") or node.get("source")
         pair, apart = node.get("text_pair") or columns.get("text_pair"), columns.get("apart", False)
-        return Reader(text or "text", pair, apart, cls.text_setting)
+        return Reader(given or columns.get("text") or "text", pair, apart, cls.text_setting, named=given is not None)
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from ptft.data.frame import Frame, column_kinds, learn, read_frame
 from ptft.data.reading import existing, field, first_row, input_rows, row_id
 from ptft.data.rows import Example, Rows
 from ptft.data.splits import draw, held_out, lacking
-from ptft.data.targets import assigned
+from ptft.data.targets import assigned, of_numbers
 from ptft.errors import DataError, UserError
 
 SPLITS = ("train", "valid", "test")
-LAYOUT = 2  # raise it when what a table is prepared to changes: old folders of the cache are then left alone
+LAYOUT = 3  # raise it when what a table is prepared to changes: old folders of the cache are then left alone
 
 
 class TableRows(Rows):
@@ -184,6 +184,7 @@ class Tabular(Dataset):
         features, said = (self.stored, []) if self.stored else self.learn(frames, kinds)
         notes += said
         found = answers(frames, self.target, target, labels)
+        notes += of_numbers(found.labels, f"dataset.target={self.target[0]}") if target == "class" and not labels else []
         for split, frame in frames.items():
             notes += [f"{split}: {note}" for note in features.notes(frame.cells)]
             features.encode(frame.cells).tofile(folder / f"{split}.features")

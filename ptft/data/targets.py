@@ -13,6 +13,7 @@ from ptft.errors import DataError
 
 SUSPICIOUS_ROWS = 20
 NAMES_SHOWN = 12
+MANY_NUMBERS = 20  # more classes than that are rarely called by numbers
 ROWS_PER_CLASS = 10
 ROWS_OF_A_RARE_CLASS = 5  # numbers that recur less often on average are no classes
 
@@ -69,6 +70,13 @@ def check_classes(table: Table, column: str) -> None:
         numeric = all(is_number(label) for label in table.labels)
         hint = "these are numbers: use task=regress" if numeric else "choose another column with dataset.label="
         raise DataError(f"dataset.label={column}: {distinct} different labels in {total} training rows; {hint}")
+
+
+def of_numbers(names: Sequence[str], setting: str) -> list[str]:
+    """What is to be said where classes are so many numbers that they may be meant as such."""
+    if len(names) <= MANY_NUMBERS or not all(map(is_number, names)):
+        return []
+    return [f"{setting}: {len(names)} classes, all of them numbers: if one is more than another, use task=regress"]
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -73,6 +73,16 @@ def test_the_better_score_is_marked_whichever_way_it_goes(tmp_path, capsys):
     assert not [line for line in lines if "per_class" in str(line)]
 
 
+def test_a_score_of_ones_own_is_better_as_its_objective_says(tmp_path, capsys):
+    first = make_run(tmp_path / "a", {"valid": {"off_by": 2.0, "hits": 2.0}})
+    second = make_run(tmp_path / "b", {"valid": {"off_by": 1.5, "hits": 1.5}})
+    for run in (first, second):
+        (run / "checkpoints" / "step-0000000020" / "assets").mkdir()
+        (run / "checkpoints" / "step-0000000020" / "assets" / "data.json").write_text('{"lower": ["off_by"]}')
+    lines = compared(capsys, first, second)
+    assert ["valid/off_by", "2.0000", "1.5000", "*"] in lines and ["valid/hits", "2.0000", "*", "1.5000"] in lines
+
+
 def test_nothing_beats_what_is_not_a_number():
     assert marked("loss", {"loss": float("nan")}, {"loss": 1.0}) == ["nan", "1.0000"]
 

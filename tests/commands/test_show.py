@@ -14,11 +14,11 @@ from ptft.resolve import _parameters, find
 from ptft.settings import SLOTS, Catalogue, parameters, settings_of
 
 
-def make_run(folder, run_id="1", words=("pretrain",), parent=None, scores=None, steps=(10, 20)):
+def make_run(folder, run_id="1", words=("pretrain",), parent=None, scores=None, steps=(10, 20), following=()):
     """A run folder as training leaves it."""
     folder.mkdir(parents=True)
     run = {"run_id": run_id, "version": "0.1.0", "git": "abc", "command": words[0], "started": "2030-01-02T10:00:00Z"}
-    run |= {"argv": ["/usr/bin/ptft", *words], "parent": parent}
+    run |= {"argv": ["/usr/bin/ptft", *words], "parent": parent, "next": list(following)}
     (folder / "run.json").write_text(json.dumps(run))
     rows = [{"step": step, "split": "train", "loss": 5.0 - step / 10, "seconds_left": 42.0} for step in steps]
     rows += [{"step": 20, "split": "valid", "loss": 2.5}, {"step": 99, "split": "valid", "loss": 0.1}]
@@ -52,6 +52,7 @@ def test_a_finished_run_tells_its_command_scores_checkpoints_and_what_comes_next
     run = make_run(
         tmp_path / "a",
         scores={"test": {"loss": 2.6}, "valid": {"loss": 2.5, "perplexity": 12.18, "per_class": {"f1": {"a": 1}}}},
+        following=["ptft finetune ckpt=RUN 'trusted_modules=[my]' task=classify", 'ptft generate ckpt=RUN prompt="..."'],
     )
     text = shown(capsys, run)
     lines = text.splitlines()
@@ -66,7 +67,10 @@ def test_a_finished_run_tells_its_command_scores_checkpoints_and_what_comes_next
         ["step-0000000010", "10", "1.7", "KB", "best"],
         ["step-0000000020", "20", "1.7", "KB", "last"],
     ]
-    assert lines[-1].startswith(f"next: ptft finetune ckpt={run} ")
+    assert lines[-2:] == [
+        f"next: ptft finetune ckpt={run} 'trusted_modules=[my]' task=classify",
+        f'next: ptft generate ckpt={run} prompt="..."',
+    ]
 
 
 def test_a_stopped_run_tells_where_it_was_saved_and_how_to_continue_it(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Labelled text: rows, labels and splits."""
 
 import io
+import json
 import math
 import random
 
@@ -108,6 +109,14 @@ def test_numbers_are_not_taken_for_classes(labelled, tokenizers):
         labelled([(f"t{number}", f"name {number}") for number in range(50)]).prepare(tokenizers["byte"], 32, "class")
     with pytest.raises(DataError, match="all .* rows are 'a'; expected two"):
         labelled([(f"t{number}", "a") for number in range(50)]).prepare(tokenizers["byte"], 32, "class")
+
+
+@pytest.mark.parametrize(("classes", "told"), [(20, 0), (21, 1)])
+def test_many_classes_that_are_numbers_are_said_to_look_like_numbers(classes, told, labelled, tokenizers):
+    dataset = labelled([(f"t{number}", number % classes / 2) for number in range(300)])
+    dataset.prepare(tokenizers["byte"], 32, "class")
+    named = [note for note in dataset.notes if "dataset.label=label: 21 classes, all of them numbers" in note]
+    assert len(named) == told and all("task=regress" in note for note in named)
 
 
 def test_few_label_experiments_keep_as_many_rows_of_each_class(labelled, tokenizers):
@@ -283,6 +292,30 @@ def test_rows_to_predict_become_examples_without_labels(labelled, tokenizers, tm
     (tmp_path / "new.jsonl").write_text('{"id": 7, "txt": "read me"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"new\.jsonl:1: no field 'review'; fields: id, txt"):
         list(reader.read(str(tmp_path / "new.jsonl"), tokenizers["bpe"], 32))
+
+
+@pytest.mark.parametrize(
+    ("given", "row", "read", "told"),
+    [
+        ({}, {"n": 1, "Sentence": "yes"}, "yes", ["without 'remark': 'Sentence' is read instead"]),
+        ({}, {"text": "no", "remark": "yes"}, "yes", None),
+        ({}, {"text": "yes"}, "yes", None),  # a plain line comes so, too
+        ({"text": "remark"}, {"n": 1, "sentence": "no"}, None, None),
+        ({}, {"n": 1, "words": "no"}, None, None),
+    ],
+)
+def test_a_text_is_found_by_a_usual_name_and_that_is_told_unless_a_user_named_the_column(
+    given, row, read, told, labelled, tokenizers, tmp_path
+):
+    dataset = labelled([("some words", 1)] * 3, ("remark", "kind"))
+    (tmp_path / "new.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    rows = LabelledText.reader(given, dataset.columns, None).read(str(tmp_path / "new.jsonl"), tokenizers["bpe"], 32)
+    if read is None:
+        with pytest.raises(DataError, match="no field 'remark'.*dataset.text=FIELD names another"):
+            next(rows)
+    else:
+        ((_, example),) = rows
+        assert (example["text"], example.get("told")) == (read, told)
 
 
 def test_a_table_on_standard_input_is_known_by_the_columns_of_the_run(tokenizers, monkeypatch):

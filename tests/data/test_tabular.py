@@ -195,6 +195,13 @@ def test_without_a_task_rows_without_an_answer_stay(table):
     assert len(everything(table(changed(4, sick=None), target="sick"))) == 100
 
 
+def test_many_classes_that_are_numbers_are_said_to_look_like_numbers(table):
+    dataset = table([row | {"cost": index % 25 + 0.5} for index, row in enumerate(ROWS * 10)], "class", target="cost")
+    said = "25 classes, all of them numbers: if one is more than another, use task=regress"
+    assert f"dataset.target=cost: {said}" in dataset.notes
+    assert not [note for note in table(aim="class", target="b", name="few.csv").notes if "regress" in note]
+
+
 def test_a_class_may_be_called_none(table):
     dataset = table([row | {"sick": "none" if row["sick"] == "no" else "flu"} for row in ROWS], "class", target="sick")
     assert dataset.facts["labels"] == ["flu", "none"] and len(everything(dataset)) == 100
