@@ -53,6 +53,7 @@ class Arguments:
 
     @property
     def multirun(self) -> bool:
+        """Whether the command line asks for a sweep."""
         return "--multirun" in self.flags
 
     @property

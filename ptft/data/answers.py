@@ -97,6 +97,7 @@ def obvious(frames: dict[str, Frame], columns: Sequence[str]) -> str | None:
 
 
 def check_complete(frames: dict[str, Frame], columns: Sequence[str]) -> None:
+    """DataError for the first row without an answer."""
     for frame in frames.values():
         for label, where in zip(frame.labels, frame.places, strict=True):
             if not label:

@@ -138,15 +138,18 @@ def pairs_by_split(arrays: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
 
 
 def key_of(arrays: dict[str, Any], names: Sequence[str], marks: Sequence[str]) -> str | None:
+    """The first of the usual names, with one of the marks of a split, that an array has; None where none has."""
     spelt = [key for mark in marks for name in names for key in ((f"{name}_{mark}", f"{mark}_{name}") if mark else (name,))]
     return next((key for key in spelt if key in arrays), None)
 
 
 def wanted(key: str, setting: str, arrays: dict[str, Any], where: str) -> str:
+    """The name of an array that a user chose; DataError where there is no such array."""
     if key not in arrays:
         raise DataError(f"dataset.{setting}={key}: {where} has no such array{did_you_mean(key, arrays)}")
     return key
 
 
 def told(arrays: dict[str, np.ndarray]) -> str:
+    """The arrays by name and shape, for errors."""
     return ", ".join(f"{name} {array.shape}" for name, array in arrays.items())

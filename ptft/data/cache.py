@@ -113,10 +113,12 @@ def sweep(root: Path) -> None:
 
 
 def temporary_prefix() -> str:
+    """How folders that are being written begin, on this machine: others may share the cache."""
     return f".tmp-{socket.gethostname()}-"
 
 
 def alive(process: int) -> bool:
+    """Whether a process of that number runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -136,4 +138,5 @@ def checksum(path: Path) -> list[int]:
 
 
 def checksum_of(*values: Any) -> int:
+    """A CRC-32 of plain values."""
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())

@@ -62,6 +62,7 @@ def numbered(content: dict[str, Any], part: str, name: str, path: Path) -> dict[
 
 
 def field(entry: Any, name: str, path: Path, part: str) -> Any:
+    """A field that an entry of the file must have; DataError where it is not there."""
     if not isinstance(entry, dict) or name not in entry:
         raise DataError(f"{path}: an entry of {part} has no {name}")
     return entry[name]

@@ -75,6 +75,7 @@ def choose_columns(path: Path, wanted: Sequence[Column] | None) -> Columns:
 
 
 def is_number(name: Column) -> bool:
+    """Whether a column is chosen by its place, from 0 or, negative, from the end."""
     return isinstance(name, int) or name.lstrip("-").isdigit()
 
 

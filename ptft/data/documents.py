@@ -44,6 +44,7 @@ class Source:
                     yield from PLAIN[self.mode](stream, path)
 
     def cells(self, path: Path) -> Iterator[Part]:
+        """Rows of a table, each a document."""
         if self.mode not in ("auto", "file"):
             raise UserError(f"dataset.documents={self.mode} is for plain text; each row of {path} is a document")
         column = choose_text(path, "dataset.text", self.column)
@@ -84,6 +85,7 @@ def single_lines(stream, path: Path) -> Iterator[Part]:
 
 
 def bounded_lines(stream, path: Path) -> Iterator[str]:
+    """The lines of a file; DataError for one that is too long to be held in memory."""
     number = 0
     while line := stream.readline(LINE_LIMIT):
         number += 1
@@ -134,6 +136,7 @@ class Division:
 
     @property
     def by_documents(self) -> bool:
+        """Whether there are enough documents to hold whole ones out; else the ends of the text are."""
         return self.census.documents >= WHOLE_DOCUMENTS
 
     def route(self, parts: Iterator[Part]) -> Iterator[Routed]:
@@ -141,6 +144,7 @@ class Division:
         return without_empty(self.route_documents(parts) if self.by_documents else self.route_text(parts))
 
     def route_documents(self, parts: Iterator[Part]) -> Iterator[Routed]:
+        """Whole documents, drawn for one split each."""
         names = self.document_splits()
         split, length = next(names), 0
         for text, ends in parts:

@@ -158,6 +158,7 @@ def start_worker(tokenizer: Tokenizer) -> None:
 
 
 def leave_with_parent() -> None:
+    """End this worker once the process that started it is gone, however it ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -165,4 +166,5 @@ def leave_with_parent() -> None:
 
 
 def encode_in_worker(group: list[Routed]) -> tuple[int, Encoded]:
+    """Encode a group of pieces with the tokenizer that this worker was started with."""
     return encode_group(worker_tokenizer, group)

@@ -127,11 +127,13 @@ def named_cells(name: str, reader: Any) -> Iterator[Row]:
 
 
 def check_width(where: str, cells: list[str], names: list[str]) -> None:
+    """DataError where a row has more or fewer cells than the header."""
     if len(cells) != len(names):
         raise DataError(f"{where}: {len(cells)} cells, expected {len(names)} as in the header ({', '.join(names)})")
 
 
 def header_names(where: str, cells: list[str]) -> list[str]:
+    """The names of the columns; DataError where two are called the same."""
     names = [cell.strip() for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

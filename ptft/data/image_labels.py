@@ -34,6 +34,7 @@ class Labelled:
     column: str | None
 
     def of_training(self) -> list[str]:
+        """The labels that training sees."""
         return [text for text, training in zip(self.texts, self.training, strict=True) if training]
 
     def table(self, training_only: bool = False) -> Table:
@@ -58,12 +59,14 @@ def encode(found: Labelled, target: str | None, known: list[str] | None) -> Enco
 
 
 def as_numbers(found: Labelled) -> Encoded:
+    """Labels as numbers, with the mean and the spread of the training images."""
     values = numbers(found.table(), found.column or "label")
     spread = values[np.array(found.training)]
     return (values.tolist(), {"target_mean": float(spread.mean()), "target_std": float(spread.std())})
 
 
 def as_classes(found: Labelled, known: list[str] | None) -> Encoded:
+    """Labels as codes of classes, one for each image."""
     refuse_empty(found)
     if known is None:
         refuse_no_classes(found)
@@ -73,6 +76,7 @@ def as_classes(found: Labelled, known: list[str] | None) -> Encoded:
 
 
 def as_sets(found: Labelled, known: list[str] | None) -> Encoded:
+    """Labels as zeros and ones, uint8 [images, classes], where an image may have several classes or none."""
     sets = [classes_of(text) for text in found.texts]
     training = [name for names, used in zip(sets, found.training, strict=True) if used for name in names]
     names = known or in_order(training)
@@ -111,6 +115,7 @@ def in_order(labels: Sequence[str]) -> list[str]:
 
 
 def refuse_empty(found: Labelled) -> None:
+    """DataError for the first image without a label."""
     for text, place in zip(found.texts, found.places, strict=True):
         if not text:
             raise DataError(f"{place}: the label is empty, expected a class")

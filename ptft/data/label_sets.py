@@ -32,6 +32,7 @@ def class_sets(
 
 
 def check_known(table: Table, sets: list[list[str]], names: list[str]) -> None:
+    """DataError for the first label that is none of the names."""
     for where, members in zip(table.places, sets, strict=True):
         for name in members:
             if name not in names:

@@ -143,6 +143,7 @@ def image_file(table: Path, where: str, column: str, name: Any) -> Path:
 
 
 def is_table(path: Path) -> bool:
+    """Whether this is a file of rows that may name images."""
     return path.is_file() and inner_suffix(path) in TABLES
 
 

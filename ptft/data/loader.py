@@ -39,12 +39,14 @@ class Order:
         return found[:, start - first * self.span : stop - first * self.span]
 
     def places_of_window(self, index: int) -> np.ndarray:
+        """The epochs and rows of one window of samples; the last one asked for is kept, int64 [2, span]."""
         if self.window[0] != index:
             samples = np.arange(index * self.span, (index + 1) * self.span, dtype=np.int64)
             self.window = (index, self.in_lanes(samples) if self.lanes else self.permuted(samples))
         return self.window[1]
 
     def permuted(self, samples: np.ndarray) -> np.ndarray:
+        """An epoch after the other, each in its own order."""
         epochs, rows = np.divmod(samples, self.size)
         if self.shuffle:
             for epoch in np.unique(epochs).tolist():
@@ -53,6 +55,7 @@ class Order:
         return np.stack((epochs, rows))
 
     def in_lanes(self, samples: np.ndarray) -> np.ndarray:
+        """Rows in file order, side by side in lanes that are read on from batch to batch."""
         length, rest = divmod(self.size, self.lanes)
         times, lanes = np.divmod(samples, self.lanes)
         epochs, times = np.divmod(times, length)
@@ -213,6 +216,7 @@ class Loader:
 
 
 def unchanged(batch: Any) -> Any:
+    """A batch as it came: a DataLoader has no other way to collate nothing."""
     return batch
 
 

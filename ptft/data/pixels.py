@@ -102,6 +102,7 @@ def decoded(listings: dict[str, Listing], size: int | None, report: Report | Non
 
 
 def examined(raw: Raw, size: int | None) -> Decoded:
+    """An image as it is kept, with what tells it from others and what is summed over all."""
     pixels, transparent = as_shown(raw, size)
     source = raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).data
     told = repr(pixels.shape).encode()
@@ -109,6 +110,7 @@ def examined(raw: Raw, size: int | None) -> Decoded:
 
 
 def digest(*parts: Any) -> bytes:
+    """A hash of the bytes of all parts."""
     found = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         found.update(part)

@@ -53,28 +53,34 @@ def _matrix(xx=1.0, xy=0.0, x=0.0, yx=0.0, yy=1.0, y=0.0) -> np.ndarray:
 
 
 def keep(images: Tensor, amount: np.ndarray) -> Tensor:
+    """No change."""
     return images
 
 
 def shear_x(images: Tensor, amount: np.ndarray) -> Tensor:
+    """Shear along the width."""
     slope = SHEAR * amount
     return warp(images, _matrix(xy=slope, x=slope * images.shape[2] / 2))
 
 
 def shear_y(images: Tensor, amount: np.ndarray) -> Tensor:
+    """Shear along the height."""
     slope = SHEAR * amount
     return warp(images, _matrix(yx=slope, y=slope * images.shape[3] / 2))
 
 
 def shift_x(images: Tensor, amount: np.ndarray) -> Tensor:
+    """Shift along the width, by a share of it."""
     return warp(images, _matrix(x=-np.trunc(SHIFT * images.shape[3] * amount)))
 
 
 def shift_y(images: Tensor, amount: np.ndarray) -> Tensor:
+    """Shift along the height, by a share of it."""
     return warp(images, _matrix(y=-np.trunc(SHIFT * images.shape[2] * amount)))
 
 
 def rotate(images: Tensor, amount: np.ndarray) -> Tensor:
+    """Turn around the middle."""
     angle = np.radians(TURN * amount)
     return warp(images, _matrix(xx=np.cos(angle), xy=-np.sin(angle), yx=np.sin(angle), yy=np.cos(angle)))
 

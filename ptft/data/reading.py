@@ -77,6 +77,7 @@ def named(columns: list[str], names: Sequence[str]) -> list[str]:
 
 
 def only_choice(path: Path, setting: str, columns: list[str], candidates: list[str]) -> str:
+    """The candidate where there is one; DataError with all columns where none or several could be meant."""
     if len(candidates) == 1:
         return candidates[0]
     raise DataError(f"{setting} is not set and {path} leaves it open; choose from: {', '.join(columns)}")
@@ -109,6 +110,7 @@ def label_cell(row: dict[str, Any], where: str, column: str) -> str:
 
 
 def field(row: dict[str, Any], where: str, column: str) -> Any:
+    """A cell that every row must have; DataError where it is not there."""
     if column not in row:
         raise DataError(f"{where}: no field '{column}'; fields: {', '.join(row)}")
     return row[column]

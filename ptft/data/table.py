@@ -107,6 +107,7 @@ class Encoder:
         return max(1, self.max_length - (self.pair and not self.apart))
 
     def second(self, table: Table) -> list[str] | None:
+        """What is read after the text, or written in answer to it."""
         return table.written if self.completion else table.pairs
 
     def write(self, folder: Path, split: str, table: Table) -> list[str]:
@@ -127,6 +128,7 @@ class Encoder:
         return notes(table.empty, lengths, self.room)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of each text, as many texts at a time as memory is spent on."""
         starts = range(0, len(texts), ENCODED_AT_ONCE)
         return [ids for start in starts for ids in self.tokenizer.encode(texts[start : start + ENCODED_AT_ONCE])]
 
@@ -150,6 +152,7 @@ class Encoder:
 
 
 def as_bytes(text: str) -> np.ndarray:
+    """A text as its UTF-8 bytes, uint8."""
     return np.frombuffer(text.encode(), dtype=np.uint8)
 
 
@@ -217,4 +220,5 @@ class LabelledRows(Rows):
 
 
 def ragged(folder: Path, name: str, kind: str) -> Ragged:
+    """Sequences of different lengths as they were written to the cache."""
     return Ragged(folder / f"{name}.ids", folder / f"{name}.bounds", kind)

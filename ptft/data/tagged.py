@@ -179,6 +179,7 @@ def tag_names(tables: dict[str, Sentences], known: list[str] | None, notes: list
 
 
 def check_known(table: Sentences, known: list[str]) -> None:
+    """DataError for the first tag that is none of the known ones."""
     for row in table.sentences:
         strange = sorted(set(row.tags) - set(known))
         if strange:

@@ -105,6 +105,7 @@ class Text(Derives):
         self.note_counts(self.prepared)
 
     def note_counts(self, facts: dict[str, Any]) -> None:
+        """Say what was left out, and which split there is no room for."""
         if facts["empty"]:
             self.notes.append(f"{facts['empty']:,} documents without text were dropped")
         for split, fraction in zip(SPLITS[1:], self.fractions, strict=True):

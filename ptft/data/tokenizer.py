@@ -129,6 +129,7 @@ class Tokenizer:
         return [np.array(entry.ids, dtype=np.int32) for entry in self.encode_plain(texts)]
 
     def encode_plain(self, texts: Sequence[str]) -> list:
+        """What the library finds, a text at a time."""
         return self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
 
     def encode_chunks(self, texts: Sequence[str]) -> list[np.ndarray]:

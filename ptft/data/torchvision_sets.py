@@ -35,14 +35,17 @@ class Source:
 
 
 def flagged(kind: str, *files: str, **more: Any) -> Source:
+    """A set whose class of torchvision chooses its split by train=True or False."""
     return Source(kind, {"train": {"train": True}, "test": {"train": False}}, files, **more)
 
 
 def named(kind: str, *files: str, train: str = "train", **more: Any) -> Source:
+    """A set whose class of torchvision chooses its split by name."""
     return Source(kind, {"train": {"split": train}, "test": {"split": "test"}}, files, **more)
 
 
 def idx_files(folder: str, mark: str = "") -> tuple[str, ...]:
+    """Where the four idx files of a set of MNIST's kind lie below its root."""
     parts = ("train-images", "train-labels", "test-images", "test-labels")
     found = parts if mark else tuple(part.replace("test", "t10k") for part in parts)
     return tuple(f"{folder}/raw/{mark}{part}-idx?-ubyte" for part in found)

@@ -181,6 +181,7 @@ def checked(backend: tokenizers.Tokenizer, vocab_size: int, alphabet: str) -> To
 
 
 def too_small(vocab_size: int, needed: int, alphabet: str) -> UserError:
+    """What is said where a vocabulary has no room for the special tokens and all characters."""
     return UserError(
         f"tokenizer.vocab_size={vocab_size} is too small: expected at least {needed} "
         f"({len(SPECIALS)} special tokens and the {alphabet} of this text)"

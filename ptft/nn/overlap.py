@@ -87,6 +87,7 @@ def rouge(text: Sequence[str], reference: Sequence[str], size: int | None) -> fl
 
 
 def ngrams(words: Sequence[str], size: int) -> Iterable[tuple[str, ...]]:
+    """All runs of `size` words."""
     return (tuple(words[start : start + size]) for start in range(len(words) - size + 1))
 
 
