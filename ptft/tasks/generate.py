@@ -18,14 +18,14 @@ from ptft.objective import Batch, Example, Output
 from ptft.randomness import Draw
 
 SHOWN_TEXTS = 4
+ADDED_TOKENS = 2  # [SEP] and [EOS], or what stands around a source
 
 
 @dataclass
 class Prompts:
     """`prompt [SEP] completion [EOS]` for a causal model, with targets on the completion and its end only.
 
-    What is too long is cut from the longer part: prompts at their beginning, completions at their end, which then is
-    none.
+    What is too long is cut from the longer part at its end, which of a completion then is none.
     """
 
     max_length: int
@@ -34,28 +34,26 @@ class Prompts:
     eos_id: int
 
     def __call__(self, examples: list[Example]) -> Batch:
-        pairs = [self._fit(example["tokens"], example.get("completion")) for example in examples]
-        # the last token is a target only: nothing follows it
-        rows = [np.concatenate((prompt, completion[:-1])) for prompt, completion in pairs]
-        inputs = text_inputs(rows, self.pad_id, wide(rows, self.max_length))
         if "completion" not in examples[0]:
-            return {"inputs": inputs}
+            return self._inputs([self.prompt(example["tokens"]) for example in examples])
+        pairs = [self._fit(example["tokens"], example["completion"]) for example in examples]
+        # the last token is a target only: nothing follows it
+        inputs = self._inputs([np.concatenate((prompt, completion[:-1])) for prompt, completion in pairs])
         ignored = [np.full(len(prompt) - 1, IGNORED) for prompt, _ in pairs]
         following = [np.append(before, completion) for before, (_, completion) in zip(ignored, pairs, strict=True)]
-        return {"inputs": inputs, **learned(pad(following, IGNORED, width=inputs["tokens"].shape[1]))}
+        return {**inputs, **learned(pad(following, IGNORED, width=inputs["inputs"]["tokens"].shape[1]))}
 
-    def prompt(self, example: Example) -> np.ndarray:
+    def prompt(self, tokens: np.ndarray) -> np.ndarray:
         """The tokens that a completion follows."""
-        return self._fit(example["tokens"], example.get("completion"))[0]
+        return np.append(tokens[: self.max_length - ADDED_TOKENS], self.sep_id)
 
-    def _fit(self, prompt: np.ndarray, completion: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Prompt and completion with their ends; an example to predict has an empty completion."""
-        size = 0 if completion is None else len(completion)
-        kept, size_kept = truncate_pair(len(prompt), size, self.max_length - 2)
-        prompt = np.append(prompt[len(prompt) - kept :], self.sep_id)
-        if completion is None:
-            return prompt, np.zeros(0, dtype=np.int64)
-        return prompt, np.append(completion, self.eos_id)[: size_kept + (size_kept == size)]
+    def _inputs(self, rows: list[np.ndarray]) -> Batch:
+        return {"inputs": text_inputs(rows, self.pad_id, wide(rows, self.max_length))}
+
+    def _fit(self, prompt: np.ndarray, completion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Prompt and completion with their ends."""
+        kept, size = truncate_pair(len(prompt), len(completion), self.max_length - ADDED_TOKENS)
+        return self.prompt(prompt[:kept]), np.append(completion, self.eos_id)[: size + (size == len(completion))]
 
 
 @dataclass
@@ -68,14 +66,14 @@ class Sources:
         targets = [example["completion"] for example in examples] if "completion" in examples[0] else None
         return self.teaching([example["tokens"] for example in examples], targets)
 
-    def prompt(self, example: Example) -> np.ndarray:
+    def prompt(self, tokens: np.ndarray) -> np.ndarray:
         """The tokens of a source."""
-        return self.teaching.source(example["tokens"])
+        return self.teaching.source(tokens)
 
 
 @dataclass
 class Collate:
-    """A batch to learn from; where nothing is learned also what to write from, and the references there are."""
+    """A batch to learn from; where nothing is learned also the texts to write for, and the references there are."""
 
     layout: Prompts | Sources
 
@@ -83,9 +81,8 @@ class Collate:
         batch = self.layout(examples)
         if draw.training:
             return batch
-        written = {"prompts": [self.layout.prompt(example).tolist() for example in examples], "rows": draw.row.tolist()}
-        references = [example.get("references", []) for example in examples]
-        return {**batch, **written, "references": references}
+        texts, references = ([example.get(name, []) for example in examples] for name in ("text", "references"))
+        return {**batch, "texts": texts, "references": references, "rows": draw.row.tolist()}
 
 
 class Generate(NextToken):
@@ -99,7 +96,7 @@ class Generate(NextToken):
     needs = frozenset({"text", "causal|seq2seq"})
     fields = ("tokens", "completion")
     target = "text"
-    added_tokens = 2  # [SEP] and [EOS], or what stands around a source
+    added_tokens = ADDED_TOKENS
 
     def __init__(
         self,
@@ -123,17 +120,17 @@ class Generate(NextToken):
         self.collate = Collate(layout)
 
     def prompt(self, text: str) -> list[int]:
-        """The tokens that are read of a text: from its beginning, as of those it was trained on."""
+        """The tokens that are read of a text, from its beginning, whatever is to be written for it."""
         tokens = self.tokenizer.encode([text])[0][: self.model.max_length - self.added_tokens]
-        return self.collate.layout.prompt({"tokens": tokens}).tolist()
+        return self.collate.layout.prompt(tokens).tolist()
 
     def shown(self, prompt: str, written: str) -> str:
         return written
 
-    def write(self, prompts: Sequence[list[int]], rows: Sequence[int]) -> list[str]:
-        """The text written for each prompt."""
-        texts = write(self, prompts, self.decoding, rows=rows, eos_id=self.tokenizer.eos_id)
-        return [self.tokenizer.decode(tokens) for tokens in texts]
+    def write(self, texts: Sequence[str], rows: Sequence[int]) -> list[str]:
+        """What is written for each text."""
+        written = write(self, [*map(self.prompt, texts)], self.decoding, rows=rows, eos_id=self.tokenizer.eos_id)
+        return [self.tokenizer.decode(tokens) for tokens in written]
 
     def forward(self, batch: Batch) -> Output:
         if "targets" not in batch:  # rows to predict on: there is nothing to learn
@@ -142,8 +139,8 @@ class Generate(NextToken):
         output = super().forward(batch)
         if not self.training:
             chosen = [place for place, row in enumerate(batch["rows"]) if self._scores(row) and batch["references"][place]]
-            prompts, rows = ([batch[name][place] for place in chosen] for name in ("prompts", "rows"))
-            output.prediction = self.write(prompts, rows)
+            texts, rows = ([batch[name][place] for place in chosen] for name in ("texts", "rows"))
+            output.prediction = self.write(texts, rows)
             output.target = [batch["references"][place] for place in chosen]
         return output
 
@@ -155,10 +152,11 @@ class Generate(NextToken):
 
     def predict(self, output: Output, batch: Batch) -> list[dict[str, Any]]:
         """The text written for each row."""
-        return [{"text": text} for text in self.write(batch["prompts"], batch["rows"])]
+        return [{"text": text} for text in self.write(batch["texts"], batch["rows"])]
 
     def samples(self, batch: Batch, output: Output) -> list[str]:
         """Texts and what is written for them."""
-        prompts = batch["prompts"][:SHOWN_TEXTS]
-        written = self.write(prompts, batch["rows"][:SHOWN_TEXTS])
-        return [f"{self.tokenizer.decode(prompt)} --> {text}" for prompt, text in zip(prompts, written, strict=True)]
+        texts = batch["texts"][:SHOWN_TEXTS]
+        written = self.write(texts, batch["rows"][:SHOWN_TEXTS])
+        prompts = (self.tokenizer.decode(self.prompt(text)) for text in texts)
+        return [f"{prompt} --> {text}" for prompt, text in zip(prompts, written, strict=True)]

@@ -37,8 +37,8 @@ def make_translate(settings, tokenizer):
     return make
 
 
-def pair(prompt, completion=None, *references: str) -> dict:
-    example = {"tokens": np.array(prompt), "references": list(references)}
+def pair(prompt, completion=None, *references: str, text: str = "") -> dict:
+    example = {"tokens": np.array(prompt), "references": list(references), "text": text}
     return example if completion is None else example | {"completion": np.array(completion)}
 
 
@@ -53,15 +53,17 @@ def learnt_by_heart(objective, pairs: list[dict], draw: Draw, rate: float = 3e-3
         (output.loss / output.count).backward()
         optimizer.step()
     objective.eval()
-    asked = objective.collate([pair(example["tokens"]) for example in pairs], draw)
+    asked = objective.collate([pair(example["tokens"], text=example["text"]) for example in pairs], draw)
     output = objective(asked)
     assert output.count == 0
     return [row["text"] for row in objective.predict(output, asked)]
 
 
-def ten_pairs() -> list[dict]:
+def ten_pairs(tokenizer) -> list[dict]:
     random = np.random.default_rng(0)
-    return [pair(random.integers(6, 300, 4), random.integers(6, 300, 1 + place % 5)) for place in range(10)]
+    texts = [" ".join(random.permutation(["to", "be", "or", "not", "that", "is", "the", "question"])[:4]) for _ in range(10)]
+    written = (random.integers(6, 300, 1 + place % 5) for place in range(10))
+    return [pair(tokens, one, text=text) for text, tokens, one in zip(texts, tokenizer.encode(texts), written, strict=True)]
 
 
 def test_loss_is_on_the_completion_and_its_end_only(make_generate, draw, tokenizer):
@@ -82,10 +84,10 @@ def test_long_pairs_are_cut_where_it_hurts_least(prompt, completion, make_genera
     objective = make_generate(max_length=32)
     begin, end = np.arange(100, 100 + prompt), np.arange(200, 200 + completion)
     batch = objective.collate([pair(begin, end)], draw(1))
-    tokens, length = batch["inputs"]["tokens"][0].tolist(), len(batch["prompts"][0])
-    assert tokens[:length] == batch["prompts"][0]
+    tokens = batch["inputs"]["tokens"][0].tolist()
+    length = tokens.index(tokenizer.sep_id)
+    assert tokens[:length] == list(range(100, 100 + length)) and length >= min(prompt, 15)
     assert len(tokens) <= 32
-    assert tokens[length - 1] == tokenizer.sep_id and tokens[length - 2] == begin[-1]
     assert batch["targets"][0] == 200
     whole = len(batch["targets"]) == completion + 1
     assert (batch["targets"][-1] == tokenizer.eos_id) == whole == (completion == 5)
@@ -93,7 +95,7 @@ def test_long_pairs_are_cut_where_it_hurts_least(prompt, completion, make_genera
 
 @pytest.mark.slow
 def test_ten_pairs_learnt_by_heart_are_written_and_end(make_generate, draw, tokenizer):
-    pairs = ten_pairs()
+    pairs = ten_pairs(tokenizer)
     written = learnt_by_heart(make_generate(dim=64), pairs, draw(10))
     assert written == [tokenizer.decode(example["completion"]) for example in pairs]
 
@@ -101,12 +103,12 @@ def test_ten_pairs_learnt_by_heart_are_written_and_end(make_generate, draw, toke
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "rate"), [(TransformerSeq2Seq, 5e-3), (Seq2Seq, 1e-2)])
 def test_ten_translations_learnt_by_heart_are_written_and_end(kind, rate, make_translate, draw, tokenizer):
-    pairs, objective = ten_pairs(), make_translate(kind, dim=64)
+    pairs, objective = ten_pairs(tokenizer), make_translate(kind, dim=64)
     expected = [tokenizer.decode(example["completion"]) for example in pairs]
     assert learnt_by_heart(objective, pairs, draw(10), rate, steps=60) == expected
     objective.decoding = replace(objective.decoding, num_beams=4)
     asked = objective.collate(pairs, draw(10))
-    assert objective.write(asked["prompts"], asked["rows"]) == expected
+    assert objective.write(asked["texts"], asked["rows"]) == expected
 
 
 def test_a_translation_is_learned_after_the_true_tokens_before_it(make_translate, draw, tokenizer):
@@ -139,7 +141,7 @@ def test_no_more_is_written_than_the_model_has_places_for(num_beams, make_transl
 
 def test_written_texts_are_scored_for_the_first_rows_and_at_the_end_for_all(make_translate, draw):
     objective = make_translate()
-    pairs = [pair([10 + row], [20], f"reference {row}") for row in range(4)]
+    pairs = [pair([10 + row], [20], f"reference {row}", text="to be") for row in range(4)]
     batch = objective.collate(pairs, draw(4))
     output = objective(batch)
     assert output.target == [["reference 0"], ["reference 1"]] and len(output.prediction) == 2
@@ -154,6 +156,16 @@ def test_scores_of_texts_are_left_out_where_no_row_is_to_be_scored(make_translat
     assert set(make_translate().metrics()) == {"bleu", "chrf", "rouge1", "rouge2", "rougeL"}
 
 
+def test_what_is_scored_is_written_as_if_its_reference_were_not_known(make_generate, draw, tokenizer):
+    objective = make_generate(max_length=32)
+    text = " ".join(["to be or not to be"] * 9)
+    (tokens,) = tokenizer.encode([text])
+    scored = objective.collate([pair(tokens[:12], np.arange(200, 215), "to be", text=text)], draw(1))
+    asked = objective.collate([pair(tokens, text=text)], draw(1))
+    assert objective(scored).prediction == [row["text"] for row in objective.predict(objective(asked), asked)]
+    assert objective.prompt(text) == [*tokens[:30].tolist(), tokenizer.sep_id]
+
+
 def test_a_tied_head_of_another_width_is_refused_by_name(make_translate):
     with pytest.raises(ValueError, match="tie=true: the token embedding is 8 wide and the features are 32"):
         make_translate(Seq2Seq, dim_embedding=8)
@@ -162,7 +174,7 @@ def test_a_tied_head_of_another_width_is_refused_by_name(make_translate):
 
 def test_samples_show_prompt_and_completion(make_generate, draw, tokenizer):
     objective = make_generate()
-    batch = objective.collate([pair(tokenizer.encode(["to be"])[0], [20])], draw(1))
+    batch = objective.collate([pair(tokenizer.encode(["to be"])[0], [20], text="to be")], draw(1))
     (line,) = objective.samples(batch, objective(batch))
     assert line.startswith("to be --> ")
 
