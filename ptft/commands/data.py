@@ -61,12 +61,10 @@ def draw_images(config: dict[str, Any], kind: type) -> None:
     examples = [rows[row] for row in spread(len(rows), config["rows"], config["seed"])]
     labels = dataset.facts.get("labels") or []
     written = _write(config["output"], preview(examples, transform, config["seed"], labels))
-    for note in dataset.notes:
-        console.note(note)
     counts = {split: len(found) for split in ("train", "valid", "test") if (found := dataset.rows(split)) is not None}
     shape = [transform.channels, *transform.size]
     classes = {"classes": labels} if labels else {}
-    console.summary({"images": counts, "channels, height, width": shape, **classes, "drawn": written})
+    _tell(console, dataset, {"images": counts, "channels, height, width": shape, **classes, "drawn": written})
 
 
 def show_batch(config: dict[str, Any], kind: type) -> None:
@@ -80,11 +78,16 @@ def show_batch(config: dict[str, Any], kind: type) -> None:
     shown = list(lines(batch, stage.tokenizer, stage.dataset, stage.dataset.facts.get("labels") or []))
     for line in shown:
         terminal.line(line)
-    for note in stage.dataset.notes:
-        console.note(note)
     counts = {split: len(found) for split in ("train", "valid", "test") if (found := stage.dataset.rows(split)) is not None}
     written = _kept(config["output"], shown)
-    console.summary({"rows": counts, "objective": type(stage.objective).__name__, "written": written})
+    _tell(console, stage.dataset, {"rows": counts, "objective": type(stage.objective).__name__, "written": written})
+
+
+def _tell(console: Console, dataset: Any, found: dict[str, Any]) -> None:
+    """What was found, and then what is to be known of the data."""
+    console.summary(found)
+    for note in dataset.notes:
+        console.note(note)
 
 
 def _trainable(config: dict[str, Any], kind: type) -> dict[str, Any]:
