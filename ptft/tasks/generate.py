@@ -113,6 +113,8 @@ class Generate(NextToken):
         super().__init__(model, tokenizer, tie)
         self.decoding = Decoding(max_tokens, temperature, num_beams=num_beams, length_penalty=length_penalty)
         self.scored_rows, self.bleu_tokenize = scored_rows, bleu_tokenize
+        if not scored_rows:
+            self.score = "loss"
         if "seq2seq" in model.traits:
             layout = Sources(Teaching.of(model, tokenizer))
         else:
@@ -160,3 +162,12 @@ class Generate(NextToken):
         written = self.write(texts, batch["rows"][:SHOWN_TEXTS])
         prompts = (self.tokenizer.decode(self.prompt(text)) for text in texts)
         return [f"{prompt} --> {text}" for prompt, text in zip(prompts, written, strict=True)]
+
+
+class Translate(Generate):
+    """Generation that keeps the weights which translate best, not the likeliest ones: these come long before.
+
+    They are chosen by chrF, if texts are scored, which needs no words: BLEU of languages without blanks may be 0 throughout.
+    """
+
+    score = "chrf"

@@ -11,7 +11,7 @@ from ptft.models.seq2seq import Seq2Seq
 from ptft.models.transformer_seq2seq import TransformerSeq2Seq
 from ptft.nn.generation import write
 from ptft.randomness import Draw
-from ptft.tasks.generate import Generate
+from ptft.tasks.generate import Generate, Translate
 
 DECODING = {"max_tokens": 20, "temperature": 0.0, "num_beams": 1, "length_penalty": 0.6}
 SCORING = {"scored_rows": 2, "bleu_tokenize": "13a"}
@@ -164,6 +164,14 @@ def test_what_is_scored_is_written_as_if_its_reference_were_not_known(make_gener
     asked = objective.collate([pair(tokens, text=text)], draw(1))
     assert objective(scored).prediction == [row["text"] for row in objective.predict(objective(asked), asked)]
     assert objective.prompt(text) == [*tokens[:30].tolist(), tokenizer.sep_id]
+
+
+def test_translations_are_chosen_by_a_score_of_texts_if_there_is_one(make_gpt, tokenizer):
+    scored, not_scored = (
+        Translate(make_gpt(), tokenizer, True, **DECODING, scored_rows=rows, bleu_tokenize="13a") for rows in (2, 0)
+    )
+    assert scored.score == "chrf" and "chrf" in scored.metrics()
+    assert not_scored.score == "loss" and not not_scored.metrics()
 
 
 def test_a_tied_head_of_another_width_is_refused_by_name(make_translate):
