@@ -284,6 +284,7 @@ def test_a_score_that_the_task_calls_lower_keeps_the_checkpoint_where_it_is_lowe
     run = own_score("off_by")
     assert [row["off_by"] for row in rows(run, "valid")] == [1, 2, 3]
     assert locate(f"{run}/best").name == "step-0000000001"
+    assert "The best checkpoint, step 1, was chosen on **valid** by off_by" in (run / "README.md").read_text()
     assert read_json(locate(run) / "assets" / "data.json")["lower"] == ["off_by"], "so that others know it, too"
 
 

@@ -171,11 +171,32 @@ def read_arrow(path: Path) -> Iterator[Row]:
 
 
 def numbered(path: Path, batches: Any) -> Iterator[Row]:
-    """The rows of record batches, counted from 1."""
+    """The rows of record batches, counted from 1, with classes by their names where the file has these."""
     counter = itertools.count(1)
     for batch in batches:
+        classes = class_names(batch.schema.metadata or {})
         for row in batch.to_pylist():
-            yield f"{path}: row {next(counter)}", row
+            named = {column: by_name(row.get(column), names) for column, names in classes.items() if column in row}
+            yield f"{path}: row {next(counter)}", row | named
+
+
+def class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of the classes that columns hold the numbers of, by column: Hugging Face's datasets leave them in a file."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        of_cells = {column: feature.get("feature", feature) for column, feature in features.items()}  # or of their parts
+        return {column: feature["names"] for column, feature in of_cells.items() if feature.get("_type") == "ClassLabel"}
+    except (ValueError, AttributeError, KeyError):
+        return {}
+
+
+def by_name(cell: Any, names: list[str]) -> Any:
+    """A class, or a list of them, by name; -1 stands for none."""
+    if isinstance(cell, list):
+        return [by_name(part, names) for part in cell]
+    if cell == -1:
+        return None
+    return names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else cell
 
 
 READERS = {

@@ -283,3 +283,40 @@ def test_a_label_reads_the_same_from_every_format(cell, label):
 
 def test_what_only_python_reads_as_a_number_is_words():
     assert reading.is_words("1_1") and not reading.is_words("11")
+
+
+CLASSES = {"names": ["O", "B-PER", "I-PER"], "_type": "ClassLabel"}
+FEATURES = {
+    "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+    "tags": {"feature": CLASSES, "_type": "List"},
+    "stars": {"dtype": "int64", "_type": "Value"},
+    "gone": CLASSES,
+}
+NUMBERED = [
+    {"label": 1, "tags": [1, 2, 0], "stars": 1},
+    {"label": -1, "tags": [], "stars": 0},
+    {"label": 7, "tags": [0], "stars": 2},
+]
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_classes_have_the_names_that_hugging_faces_datasets_left_in_the_file(form, tmp_path):
+    table, path = pa.Table.from_pylist(NUMBERED), tmp_path / f"a.{form}"
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": FEATURES}})})
+    if form == "parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table)
+    assert [row for _, row in rows(path)] == [
+        {"label": "pos", "tags": ["B-PER", "I-PER", "O"], "stars": 1},
+        {"label": None, "tags": [], "stars": 0},
+        {"label": 7, "tags": ["O"], "stars": 2},
+    ]
+
+
+@pytest.mark.parametrize("told", ["", "[]", '{"info": 3}', '{"info": {"features": {"label": {"_type": "ClassLabel"}}}}', "{"])
+def test_what_is_left_in_a_file_without_sense_changes_nothing(told, tmp_path):
+    table = pa.Table.from_pylist(NUMBERED).replace_schema_metadata({"huggingface": told})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert [row for _, row in rows(tmp_path / "a.parquet")] == NUMBERED
