@@ -211,7 +211,8 @@ def examples(stage: Stage, source: str) -> Iterator[tuple[Any, Example]]:
     reader = dataset.reader(node, columns or {}, inputs)
     if stage.tokenizer is None:
         return reader.read(source)
-    return reader.read(source, stage.tokenizer, text_length(stage.config, stage.model, type(stage.objective)))
+    length = text_length(stage.config, stage.model, type(stage.objective)) - stage.objective.room_to_write
+    return reader.read(source, stage.tokenizer, length)
 
 
 def text_length(config: dict, model: torch.nn.Module, objective: type[Objective]) -> int:

@@ -69,6 +69,7 @@ class Objective(nn.Module):
     score: str = "loss"
     lower: tuple[str, ...] = ()
     added_tokens: int = 0
+    room_to_write: int = 0  # tokens of a model's length that a text to predict on leaves free
     lanes: bool = False
     summed: bool = False  # whether gradients are of the loss summed over a step's targets, as in word2vec, not of its mean
     steady: tuple[str, ...] = ()  # beginnings of the names of parameters whose rate follows no schedule

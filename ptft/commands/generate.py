@@ -30,7 +30,7 @@ def main(config: dict) -> None:
             f"generate needs a run of objective=clm, translate or infill, or of task=generate"
         )
     try:
-        how = decoding(config, objective.decoding)
+        objective.decoding = how = decoding(config, objective.decoding)
         if config["input"] is None:
             with destination(config["output"]) as file:
                 for text in next(_written(stage, how, [config["prompt"]])):

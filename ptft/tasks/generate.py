@@ -35,7 +35,7 @@ class Prompts:
 
     def __call__(self, examples: list[Example]) -> Batch:
         if "completion" not in examples[0]:
-            return self._inputs([self.prompt(example["tokens"]) for example in examples])
+            return self._inputs([self.prompt(example["tokens"], 0) for example in examples])
         pairs = [self._fit(example["tokens"], example["completion"]) for example in examples]
         # the last token is a target only: nothing follows it
         inputs = self._inputs([np.concatenate((prompt, completion[:-1])) for prompt, completion in pairs])
@@ -43,9 +43,13 @@ class Prompts:
         following = [np.append(before, completion) for before, (_, completion) in zip(ignored, pairs, strict=True)]
         return {**inputs, **learned(pad(following, IGNORED, width=inputs["inputs"]["tokens"].shape[1]))}
 
-    def prompt(self, tokens: np.ndarray) -> np.ndarray:
-        """The tokens that a completion follows."""
-        return np.append(tokens[: self.max_length - ADDED_TOKENS], self.sep_id)
+    def room_to_write(self, max_tokens: int) -> int:
+        """The tokens that a prompt leaves free for so many: as in training, no more than half of all."""
+        return min(max_tokens, (self.max_length - ADDED_TOKENS) // 2)
+
+    def prompt(self, tokens: np.ndarray, max_tokens: int) -> np.ndarray:
+        """The tokens that a completion of so many follows."""
+        return np.append(tokens[: self.max_length - ADDED_TOKENS - self.room_to_write(max_tokens)], self.sep_id)
 
     def _inputs(self, rows: list[np.ndarray]) -> Batch:
         return {"inputs": text_inputs(rows, self.pad_id, wide(rows, self.max_length))}
@@ -53,7 +57,7 @@ class Prompts:
     def _fit(self, prompt: np.ndarray, completion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Prompt and completion with their ends."""
         kept, size = truncate_pair(len(prompt), len(completion), self.max_length - ADDED_TOKENS)
-        return self.prompt(prompt[:kept]), np.append(completion, self.eos_id)[: size + (size == len(completion))]
+        return np.append(prompt[:kept], self.sep_id), np.append(completion, self.eos_id)[: size + (size == len(completion))]
 
 
 @dataclass
@@ -66,7 +70,11 @@ class Sources:
         targets = [example["completion"] for example in examples] if "completion" in examples[0] else None
         return self.teaching([example["tokens"] for example in examples], targets)
 
-    def prompt(self, tokens: np.ndarray) -> np.ndarray:
+    def room_to_write(self, max_tokens: int) -> int:
+        """None: what is written has a length of its own."""
+        return 0
+
+    def prompt(self, tokens: np.ndarray, max_tokens: int) -> np.ndarray:
         """The tokens of a source."""
         return self.teaching.source(tokens)
 
@@ -121,10 +129,14 @@ class Generate(NextToken):
             layout = Prompts(model.max_length, tokenizer.pad_id, tokenizer.sep_id, tokenizer.eos_id)
         self.collate = Collate(layout)
 
+    @property
+    def room_to_write(self) -> int:
+        """The tokens that a prompt leaves free of a model's length."""
+        return self.collate.layout.room_to_write(self.decoding.max_tokens)
+
     def prompt(self, text: str) -> list[int]:
         """The tokens that are read of a text, from its beginning, whatever is to be written for it."""
-        tokens = self.tokenizer.encode([text])[0][: self.model.max_length - self.added_tokens]
-        return self.collate.layout.prompt(tokens).tolist()
+        return self.collate.layout.prompt(self.tokenizer.encode([text])[0], self.decoding.max_tokens).tolist()
 
     def shown(self, prompt: str, written: str) -> str:
         return written

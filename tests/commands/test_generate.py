@@ -59,7 +59,7 @@ def test_a_writer_of_completions_prints_the_completion_alone(cli, write, clm_run
     assert written.code == 0, written.err
     assert written.out == predicted.out
     for answer in predicted, written:
-        assert "row 40 and 1 more cut to 62 tokens: the rest is not read" in answer.err
+        assert "row 40 and 1 more cut to 60 tokens: the rest is not read" in answer.err
 
 
 @pytest.mark.parametrize("wrong", ["temperature=-1", "top_p=2", "top_k=0", "max_tokens=0"])

@@ -163,7 +163,9 @@ def test_what_is_scored_is_written_as_if_its_reference_were_not_known(make_gener
     scored = objective.collate([pair(tokens[:12], np.arange(200, 215), "to be", text=text)], draw(1))
     asked = objective.collate([pair(tokens, text=text)], draw(1))
     assert objective(scored).prediction == [row["text"] for row in objective.predict(objective(asked), asked)]
-    assert objective.prompt(text) == [*tokens[:30].tolist(), tokenizer.sep_id]
+    assert objective.prompt(text) == [*tokens[:15].tolist(), tokenizer.sep_id], "half is left to write in"
+    objective.decoding = replace(objective.decoding, max_tokens=5)
+    assert objective.prompt(text) == [*tokens[:25].tolist(), tokenizer.sep_id]
 
 
 def test_translations_are_chosen_by_a_score_of_texts_if_there_is_one(make_gpt, tokenizer):
