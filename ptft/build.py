@@ -211,7 +211,9 @@ def examples(stage: Stage, source: str) -> Iterator[tuple[Any, Example]]:
     reader = dataset.reader(node, columns or {}, inputs)
     if stage.tokenizer is None:
         return reader.read(source)
-    length = text_length(stage.config, stage.model, type(stage.objective)) - stage.objective.room_to_write
+    length = text_length(stage.config, stage.model, type(stage.objective))
+    if stage.objective.target == "text":  # a text to write for is read as far as the model can, whatever it was trained on
+        length = stage.model.max_length - stage.objective.added_tokens - stage.objective.room_to_write
     return reader.read(source, stage.tokenizer, length)
 
 

@@ -60,6 +60,8 @@ def test_a_writer_of_completions_prints_the_completion_alone(cli, write, clm_run
     assert written.out == predicted.out
     for answer in predicted, written:
         assert "row 40 and 1 more cut to 60 tokens: the rest is not read" in answer.err
+    shorter = cli("predict", f"ckpt={run}", f"input={file}", "dataset.max_length=8")  # of the rows that are trained on
+    assert (shorter.code, shorter.out, shorter.err) == (0, predicted.out, predicted.err)
 
 
 @pytest.mark.parametrize("wrong", ["temperature=-1", "top_p=2", "top_k=0", "max_tokens=0"])
