@@ -58,10 +58,9 @@ def check(config: dict) -> None:
     missing = lacking(objective.needs, model.traits)
     if missing:
         better = [f"; use model={names}" for trait, names in BETTER.items() if trait in missing][-1:]
-        wanted = " ".join(missing).replace("|", " or ")
         raise UserError(
-            f"objective {objective.__name__} needs a{'n' * wanted.startswith('image')} {wanted} model, and {model.__name__} is "
-            f"{' '.join(sorted(model.traits))}{''.join(better)}"
+            f"objective {objective.__name__} needs a model with the traits {' '.join(missing).replace('|', ' or ')}, and "
+            f"{model.__name__} has {' '.join(sorted(model.traits))}{''.join(better)}"
         )
     check_reads(objective, dataset)
     if dataset.modality not in model.traits:
