@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ptft.nn.dropout import Dropout
+from ptft.nn.positions import local_offsets
 from ptft.nn.relative import RelativeAttention, Sight, distances, in_order
 from ptft.nn.transformer import Activation, FeedForward, initialise
 
@@ -45,7 +46,8 @@ class XLNet(nn.Module):
     """Tokens -> contextual features of both sides; positions count only by their distance.
 
     hidden: width of the feed-forward network. segments: 2 tells two texts in one input apart, by whether query and key are
-    in the same one; 0 for none. activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. Raises ValueError.
+    in the same one; 0 for none. activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. local_heads: see
+    ptft.nn.positions.local_offsets. Raises ValueError.
     """
 
     traits = frozenset({"text", "bidirectional", "two_stream"})
@@ -63,6 +65,7 @@ class XLNet(nn.Module):
         dropout: float,
         eps: float,
         init_std: float,
+        local_heads: int | None = 0,
     ):
         super().__init__()
         if dim % 2 or segments not in (0, 2):
@@ -75,6 +78,10 @@ class XLNet(nn.Module):
         for name, parameter in self.named_parameters():
             if name.endswith(("_bias", ".segment")):  # of the attention, which are no linear map's
                 nn.init.normal_(parameter, std=init_std)
+        able, needs = dim // heads % 2 == 0, f"heads of even size, not dim={dim} / heads={heads},"
+        for head, offset in enumerate(local_offsets(local_heads, heads, able, needs, causal=False)):
+            for layer in self.layers:
+                layer.attention.look(head, offset)
 
     @property
     def token_embedding(self) -> nn.Embedding:

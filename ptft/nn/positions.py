@@ -48,3 +48,17 @@ def toward(offset: int, size: int) -> tuple[Tensor, Tensor]:
     query[0, : len(waves)] = NEARNESS
     key[:, : len(waves)] = NEARNESS * torch.stack((waves.cos(), waves.sin()))
     return query.flatten(), key.flatten()
+
+
+def local_offsets(count: int | None, heads: int, able: bool, needs: str, causal: bool) -> list[int]:
+    """Where `count` of the heads of a fresh layer are to look: one token back, one on, two back, ... (causal: back only).
+
+    count: None for two, or half the heads where there are fewer than four, if they are able to. needs: what that takes, in
+    words. Raises ValueError.
+    """
+    if count is None:
+        count = min(2, heads // 2) if able else 0
+    if count and not (able and 0 < count <= heads):
+        raise ValueError(f"local_heads={count}: needs {needs} and at most heads={heads}; 0 for none")
+    reach = range(1, count + 1)
+    return [-step for step in reach] if causal else [sign * step for step in reach for sign in (-1, 1)][:count]

@@ -11,7 +11,7 @@ from torch import Tensor, arange, nn
 from ptft.nn.attention import SelfAttention, visibility
 from ptft.nn.cache import Cache
 from ptft.nn.dropout import Dropout
-from ptft.nn.positions import rotations, sinusoids, toward
+from ptft.nn.positions import local_offsets, rotations, sinusoids, toward
 
 Positions = Literal["learned", "sinusoidal", "rotary"]
 Norm = Literal["pre", "post"]
@@ -191,24 +191,16 @@ def check_cap(cap: float | None) -> float | None:
 
 
 def look_nearby(stack: Stack, count: int | None, causal: bool) -> None:
-    """Let `count` heads of each fresh layer look at neighbours: one token back, one on, two back, ... (causal: back only).
+    """Let `count` heads of each fresh layer look at neighbours (see `local_offsets`).
 
     A model learns little from hidden words before its heads have found the words beside them, and from a uniform start that
-    takes most of a short run; here the biases of queries and keys point there from the start. count: None for two, or half
-    the heads where there are fewer than four, where positions are rotary and there are biases. Raises ValueError.
+    takes most of a short run; here the biases of queries and keys point there from the start. Raises ValueError.
     """
-    able = stack.rotary_size and stack.layers[0].attention.qkv.bias is not None
-    if count is None:
-        count = min(2, stack.heads // 2) if able else 0
-    if not count:
-        return
-    if not able or not 0 < count <= stack.heads:
-        raise ValueError(f"local_heads={count}: needs positions=rotary, bias=true and at most heads={stack.heads}; 0 for none")
-    reach = range(1, count + 1)
-    offsets = [-step for step in reach] if causal else [sign * step for step in reach for sign in (-1, 1)]
+    able = bool(stack.rotary_size) and stack.layers[0].attention.qkv.bias is not None
+    offsets = local_offsets(count, stack.heads, able, "positions=rotary, bias=true", causal)
     for layer in stack.layers:
-        biases = layer.attention.qkv.bias.data.view(3, stack.heads, stack.rotary_size)
-        for head, offset in enumerate(offsets[:count]):
+        for head, offset in enumerate(offsets):
+            biases = layer.attention.qkv.bias.data.view(3, stack.heads, stack.rotary_size)
             biases[0, head], biases[1, head] = toward(offset, stack.rotary_size)
 
 

@@ -5,6 +5,8 @@ import torch
 from transformers import XLNetConfig, XLNetModel
 
 from ptft.models.xlnet import XLNet
+from ptft.nn.positions import rotate, rotations, toward
+from ptft.nn.relative import distances, shifted
 
 SMALL = {"dim": 32, "layers": 2, "heads": 4, "hidden": 64, "max_length": 64, "dropout": 0.0}
 PARTS = {
@@ -70,6 +72,36 @@ def pair(make_xlnet, theirs):
         return ours, other
 
     return make
+
+
+def by_distance(model: XLNet, layer: int, length: int) -> torch.Tensor:
+    """What each head of a layer gives the tokens for their places alone: [heads, length, length]."""
+    attention = model.layers[layer].attention
+    key = attention.distance(distances(0, length, model.dim, model.embedding.blank)).unflatten(-1, (attention.heads, -1))
+    scores = torch.einsum("hod,shd->hos", attention.distance_bias, key).expand(-1, length, -1)
+    return shifted(scores.unsqueeze(0))[0]
+
+
+@pytest.mark.parametrize("dim", [32, 40])
+def test_local_heads_of_a_fresh_model_look_at_the_tokens_beside(dim, make_xlnet):
+    looked = by_distance(make_xlnet(dim=dim, local_heads=None), 1, 12)
+    assert looked[0].argmax(-1)[1:].tolist() == list(range(11))
+    assert looked[1].argmax(-1)[:-1].tolist() == list(range(1, 12))
+    assert looked[2:].abs().max() < 0.1 * looked[:2].max()
+
+
+def test_a_local_head_scores_a_place_as_a_rotary_one_does(make_xlnet):
+    looked = by_distance(make_xlnet(local_heads=3), 0, 12)[2]
+    query, key = rotate(torch.stack([part.expand(12, -1) for part in toward(-2, 8)]), rotations(torch.arange(12), 8))
+    torch.testing.assert_close(looked, query @ key.T, atol=1e-4, rtol=1e-5)
+
+
+def test_local_heads_want_an_even_size_and_as_many_heads(make_xlnet):
+    make_xlnet(dim=36, local_heads=None)
+    with pytest.raises(ValueError, match="local_heads=1: needs heads of even size, not dim=36 / heads=4"):
+        make_xlnet(dim=36, local_heads=1)
+    with pytest.raises(ValueError, match="at most heads=4"):
+        make_xlnet(local_heads=5)
 
 
 def random_order(tokens: torch.Tensor, targets: int) -> tuple[torch.Tensor, torch.Tensor]:
