@@ -39,7 +39,8 @@ COLUMN = re.compile(r"dataset\.(text|text_pair|label|source)$")
 FREE_TEXT = re.compile(rf"(prompt|ckpt|run|what|first|second|input|output|dataset\.\w*path)$|{COLUMN.pattern}")
 ADAMS = {"adam", "adamw"}  # whose rates finetune.yaml knows
 FEW, WITH_DECODERS = {"lora", "frozen"}, {"segment", "detect", "generate"}  # few weights train; tasks where not so few do
-OF_PUBLISHED, OF_FEW = "5e-5", "5e-3"  # the rates of published weights, and of the few that train beside, or before, one's own
+# the rates of published weights, of fresh ones and one's own of images, and of the few that train beside, or before, one's own
+OF_PUBLISHED, OF_FRESH, OF_FEW = "5e-5", "1e-3", "5e-3"
 OVERRIDE_KEY = re.compile(r"[+~]{0,2}[\w./@-]+$")
 
 
@@ -246,7 +247,7 @@ def _rate(ckpt: list[str | None], arguments: Arguments) -> list[str]:
     if rates:
         return [f"optimizer.lr={rate}" for rate in rates if rate and len(rates) == 1]
     if ckpt and all(start is None for start in ckpt):
-        return ["optimizer.lr=3e-2" if arguments.values("model") == ["linear"] else "optimizer.lr=1e-3"]
+        return ["optimizer.lr=3e-2" if arguments.values("model") == ["linear"] else f"optimizer.lr={OF_FRESH}"]
     tunings, published = set(arguments.values("tuning")) or {None}, {bool(start and split(start)) for start in ckpt}
     whole = {name not in FEW or bool(arguments.values("tuning.blocks")) for name in tunings}
     if published == {True} and whole == {True}:
@@ -254,6 +255,8 @@ def _rate(ckpt: list[str | None], arguments: Arguments) -> list[str]:
     few_first = whole == {False} or tunings == {"gradual"}
     if published == {False} and few_first and not WITH_DECODERS & set(arguments.values("task")):
         return [f"optimizer.lr={OF_FEW}"]
+    if published == {False} and arguments.values("dataset") and not _untransformed(arguments):
+        return [f"optimizer.lr={OF_FRESH}"]
     return []
 
 

@@ -16,6 +16,12 @@ def unknown(ckpt):
     ("words", "rate"),
     [
         ("ckpt=runs/a", []),
+        ("ckpt=runs/a dataset=labelled_text", []),
+        ("ckpt=runs/a dataset=table", []),
+        ("ckpt=runs/a dataset=digits", ["1e-3"]),
+        ("-m ckpt=null,runs/a dataset=image_folder", ["1e-3"]),
+        ("ckpt=runs/a dataset=digits tuning=frozen", ["5e-3"]),
+        ("ckpt=torchvision:resnet18 dataset=digits", ["5e-5"]),
         ("ckpt=null model=lstm", ["1e-3"]),
         ("ckpt=hf:folder", ["5e-5"]),
         ("ckpt=torchvision:resnet18 tuning=full", ["5e-5"]),

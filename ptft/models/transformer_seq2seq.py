@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ptft.nn.cache import Cache
 from ptft.nn.cross_attention import Decoder, Memory
-from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, check_cap, initialise
+from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, check_cap, initialise, look_nearby
 
 
 class TransformerSeq2Seq(nn.Module):
@@ -15,7 +15,8 @@ class TransformerSeq2Seq(nn.Module):
     One embedding serves both sides and, tied, the head (1706.03762, 3.4). layers: of the encoder, and as many of the decoder.
     hidden: width of the feed-forward networks. positions: learned, sinusoidal, rotary. norm: pre or post (the paper's).
     activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. bias: in linear maps and norms. qk_norm, zero_init: see
-    SelfAttention, initialise. logit_cap: of what heads over the vocabulary say, see capped.
+    SelfAttention, initialise. logit_cap: of what heads over the vocabulary say, see capped. local_heads: see look_nearby.
+    Raises ValueError.
     """
 
     traits = frozenset({"text", "seq2seq"})
@@ -38,6 +39,7 @@ class TransformerSeq2Seq(nn.Module):
         qk_norm: bool = False,
         zero_init: bool = False,
         logit_cap: float | None = None,
+        local_heads: int | None = 0,
     ):
         super().__init__()
         self.dim, self.max_length, self.logit_cap = dim, max_length, check_cap(logit_cap)
@@ -45,6 +47,8 @@ class TransformerSeq2Seq(nn.Module):
         self.encoder = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
         self.decoder = Decoder(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
         initialise(self, init_std, zero_init=zero_init)
+        look_nearby(self.encoder, local_heads, causal=False)
+        look_nearby(self.decoder, local_heads, causal=True)
 
     @property
     def token_embedding(self) -> nn.Embedding:

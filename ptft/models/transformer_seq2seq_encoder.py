@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise
+from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, initialise, look_nearby
 
 
 class TransformerSeq2SeqEncoder(nn.Module):
@@ -32,12 +32,14 @@ class TransformerSeq2SeqEncoder(nn.Module):
         init_std: float,
         qk_norm: bool = False,
         zero_init: bool = False,
+        local_heads: int | None = 0,
     ):
         super().__init__()
         self.dim, self.max_length = dim, max_length
         self.embedding = Embedding(vocab_size, dim, max_length, positions, 0, False, dropout, bias, eps)
         self.encoder = Stack(dim, layers, heads, hidden, positions, norm, activation, dropout, bias, eps, qk_norm)
         initialise(self, init_std, zero_init=zero_init)
+        look_nearby(self.encoder, local_heads, causal=False)
 
     @property
     def token_embedding(self) -> nn.Embedding:

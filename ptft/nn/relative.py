@@ -92,18 +92,19 @@ class RelativeAttention(nn.Module):
         self.segment = nn.Parameter(torch.zeros(heads, 2, dim // heads)) if segments else None
 
     def look(self, head: int, offset: int) -> None:
-        """Let a fresh head find the token `offset` on by its distance, whatever the query: scores as `toward` gives rotary heads.
+        """Let a fresh head find the token `offset` on by its distance: constant scores, which are those of `toward`.
 
         The waves of heads of that size are every `heads`-th of those of the whole width.
         """
         size = self.distance_bias.shape[-1]
         query, key = toward(offset, size)
-        rows = self.distance.weight.data.view(self.heads, size, 2, -1)[head, : min(NEAR_WAVES, size // 2)]  # [waves, 2, dim / 2]
-        cos, sin = key.view(2, -1)[:, : len(rows)]
+        count = min(NEAR_WAVES, size // 2)
+        cos, sin = key.view(2, -1)[:, :count]
+        weight = self.distance.weight.data.view(self.heads, size, 2, -1)[head, :count]  # [count, sines and cosines, dim / 2]
+        weight.zero_()
+        weight[:, 0, :: self.heads][:, :count] = sin.diag()
+        weight[:, 1, :: self.heads][:, :count] = cos.diag()
         self.distance_bias.data[head, 0] = query
-        rows.zero_()
-        rows[:, :, :: self.heads][:, 0, : len(rows)] = sin.diag()
-        rows[:, :, :: self.heads][:, 1, : len(rows)] = cos.diag()
 
     def seen(self, context: Tensor, waves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values of the context [B, S, dim] and keys of distances, for any stream to look at."""
