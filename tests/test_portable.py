@@ -41,7 +41,7 @@ def test_every_pooling_and_layout_of_text_is_followed(pooling, classifier, make_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "sinusoidal_rotary"])
 def test_causal_models_are_followed_beyond_the_length_at_which_the_kernel_changes(
     positions, classifier, make_gpt, tokenizer, tmp_path
 ):

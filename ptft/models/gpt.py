@@ -11,7 +11,7 @@ from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, c
 class GPT(nn.Module):
     """Tokens -> features of the text up to each of them.
 
-    hidden: width of the feed-forward network. positions: learned, sinusoidal, rotary. norm: pre (GPT-2) or post.
+    hidden: width of the feed-forward network. positions: see Embedding. norm: pre (GPT-2) or post.
     activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. bias: in linear maps and norms. local_heads: see look_nearby.
     qk_norm, zero_init: see SelfAttention, initialise. logit_cap: of what heads over the vocabulary say, see capped.
     """

@@ -10,7 +10,7 @@ from ptft.nn.transformer import Activation, Embedding, Norm, Positions, Stack, i
 class Transformer(nn.Module):
     """Tokens -> contextual features of both sides.
 
-    hidden: width of the feed-forward network. positions: learned, sinusoidal, rotary. norm: pre or post (BERT).
+    hidden: width of the feed-forward network. positions: see Embedding. norm: pre or post (BERT).
     activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. bias: in linear maps and norms. segments: kinds of text in
     one input (BERT: 2), 0 for none. local_heads: see look_nearby. qk_norm, zero_init: see SelfAttention, initialise.
     """

@@ -13,7 +13,7 @@ class TransformerSeq2Seq(nn.Module):
     """Tokens of a source and of what is written so far -> features of what comes next.
 
     One embedding serves both sides and, tied, the head (1706.03762, 3.4). layers: of the encoder, and as many of the decoder.
-    hidden: width of the feed-forward networks. positions: learned, sinusoidal, rotary. norm: pre or post (the paper's).
+    hidden: width of the feed-forward networks. positions: see Embedding. norm: pre or post (the paper's).
     activation: gelu, gelu_tanh, relu, relu_squared, silu, swiglu. bias: in linear maps and norms. qk_norm, zero_init: see
     SelfAttention, initialise. logit_cap: of what heads over the vocabulary say, see capped. local_heads: see look_nearby.
     Raises ValueError.

@@ -13,7 +13,7 @@ from ptft.nn.cache import Cache
 from ptft.nn.dropout import Dropout
 from ptft.nn.positions import local_offsets, rotations, sinusoids, toward
 
-Positions = Literal["learned", "sinusoidal", "rotary"]
+Positions = Literal["learned", "sinusoidal", "rotary", "sinusoidal_rotary"]
 Norm = Literal["pre", "post"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu_squared", "silu", "swiglu"]
 
@@ -34,8 +34,8 @@ def _gate(gate: Tensor, value: Tensor) -> Tensor:
 class Embedding(nn.Module):
     """Tokens, and where they stand, as vectors [B, T, dim].
 
-    positions: learned, sinusoidal (added here) or rotary (left to attention). segments: how many kinds of text (BERT:
-    2), 0 for none. norm: whether a LayerNorm follows, as in BERT.
+    positions: learned, sinusoidal (added here), rotary (left to attention) or sinusoidal_rotary (both). segments: how many
+    kinds of text (BERT: 2), 0 for none. norm: whether a LayerNorm follows, as in BERT.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Embedding(nn.Module):
         self.segment = nn.Embedding(segments, dim) if segments else None
         self.norm = nn.LayerNorm(dim, eps=eps, bias=bias) if norm else None
         self.dropout = Dropout(dropout)
-        table = sinusoids(max_length, dim) if positions == "sinusoidal" else None
+        table = sinusoids(max_length, dim) if "sinusoidal" in positions else None
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, tokens: Tensor, positions: Tensor | None, segments: Tensor | None, past: int = 0) -> Tensor:
@@ -151,9 +151,9 @@ class Stack(nn.Module):
         shape = dim, heads, hidden, norm, activation, dropout, bias, eps, qk_norm
         self.layers = nn.ModuleList(self.layer(*shape) for _ in range(layers))
         self.norm = nn.LayerNorm(dim, eps=eps, bias=bias) if norm == "pre" else None
-        self.rotary_size = dim // heads if positions == "rotary" else 0
+        self.rotary_size = dim // heads if "rotary" in positions else 0
         if self.rotary_size % 2:
-            raise ValueError(f"positions=rotary needs heads of even size, not dim={dim} / heads={heads}")
+            raise ValueError(f"positions={positions} needs heads of even size, not dim={dim} / heads={heads}")
 
     def forward(
         self,

@@ -50,7 +50,7 @@ def test_features_equal_those_of_gpt2_given_its_weights(length, padded, make_gpt
     torch.testing.assert_close(ours(tokens, mask=mask)[real], expected[real], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "sinusoidal_rotary"])
 @pytest.mark.parametrize("length", [20, 140])
 def test_no_token_sees_the_future(positions, length, make_gpt):
     model = make_gpt(positions=positions, max_length=140)
@@ -60,7 +60,7 @@ def test_no_token_sees_the_future(positions, length, make_gpt):
     assert seen[:8].all() and not seen[8:].any()
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "sinusoidal_rotary"])
 def test_reading_in_parts_through_the_cache_equals_reading_at_once(positions, make_gpt):
     model = make_gpt(positions=positions)
     tokens = torch.randint(300, (2, 32))
@@ -69,7 +69,7 @@ def test_reading_in_parts_through_the_cache_equals_reading_at_once(positions, ma
     torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "sinusoidal_rotary"])
 @pytest.mark.parametrize("length", [30, 140])
 def test_packed_documents_get_the_features_they_get_alone(positions, length, make_gpt):
     model = make_gpt(positions=positions, max_length=140)
@@ -122,7 +122,7 @@ def test_no_option_adds_a_weight_and_the_defaults_are_those_of_before(change, ma
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "sinusoidal_rotary"])
 def test_with_all_options_reading_through_the_cache_equals_reading_at_once(positions, make_gpt):
     model = make_gpt(positions=positions, **KIT | {"zero_init": False})
     tokens = torch.randint(300, (2, 32))

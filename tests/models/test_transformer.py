@@ -51,7 +51,7 @@ def test_features_equal_those_of_bert_given_its_weights(length, padded, make_tra
     torch.testing.assert_close(found[real], expected[real], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "sinusoidal_rotary"])
 def test_padding_does_not_change_the_features_of_a_text(positions, make_transformer):
     model = make_transformer(positions=positions)
     tokens = torch.randint(6, 300, (2, 20))

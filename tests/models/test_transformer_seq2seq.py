@@ -10,6 +10,7 @@ from torch import nn
 
 from ptft.models.transformer_seq2seq import TransformerSeq2Seq
 from ptft.models.transformer_seq2seq_encoder import TransformerSeq2SeqEncoder
+from ptft.nn.positions import rotate, rotations
 
 SHAPE = {"dim": 32, "layers": 2, "heads": 4, "hidden": 48, "max_length": 16, "dropout": 0.0, "init_std": 0.2}
 SELF = {
@@ -101,3 +102,30 @@ def test_a_decoder_that_starts_at_zero_passes_its_embedding_through(settings):
     tokens, target = torch.randint(60, (2, 9)), torch.randint(60, (2, 7))
     expected = model.decoder.norm(model.embedding(target, None, None))
     torch.testing.assert_close(model(tokens, target=target), expected)
+
+
+def test_fresh_encoders_look_to_both_sides_and_fresh_decoders_back(settings):
+    model = TransformerSeq2Seq(vocab_size=60, **settings("transformer_seq2seq") | SHAPE | {"init_std": 0.02})
+    for stack, offsets in ((model.encoder, (-1, 1)), (model.decoder, (-1, -2))):
+        biases = stack.layers[1].attention.qkv.bias.view(3, 4, 1, 8).expand(-1, -1, 16, -1)
+        queries, keys = rotate(biases[:2], rotations(torch.arange(16), 8))
+        looked = (queries @ keys.mT).argmax(-1)
+        for head, offset in enumerate(offsets):
+            assert looked[head, 3:13].tolist() == [place + offset for place in range(3, 13)]
+        assert not biases[:, 2:].any()
+    with pytest.raises(ValueError, match="local_heads=2: needs positions=rotary, bias=true"):
+        changed = {"positions": "sinusoidal", "local_heads": 2}
+        TransformerSeq2Seq(vocab_size=60, **settings("transformer_seq2seq") | SHAPE | changed)
+
+
+@pytest.mark.parametrize(("positions", "where"), [("rotary", False), ("sinusoidal_rotary", True)])
+def test_sources_know_where_tokens_stand_by_sinusoids_and_how_far_apart_by_rotations(positions, where, settings):
+    torch.manual_seed(0)
+    node = settings("transformer_seq2seq") | SHAPE | {"positions": positions}
+    model = TransformerSeq2Seq(vocab_size=60, **node).eval()
+    tokens = torch.randint(60, (1, 5))
+    late = torch.arange(3, 8)
+    found = model.encoder(model.embedding(tokens, late, None), causal=False, positions=late)
+    assert torch.allclose(found, model.encode(tokens), atol=1e-5) != where
+    mixed = model.encoder(model.embedding(tokens, None, None), causal=False, positions=2 * torch.arange(5))
+    assert not torch.allclose(mixed, model.encode(tokens), atol=1e-2)
