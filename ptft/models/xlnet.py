@@ -78,8 +78,8 @@ class XLNet(nn.Module):
         for name, parameter in self.named_parameters():
             if name.endswith(("_bias", ".segment")):  # of the attention, which are no linear map's
                 nn.init.normal_(parameter, std=init_std)
-        able, needs = dim // heads % 2 == 0, f"heads of even size, not dim={dim} / heads={heads},"
-        for head, offset in enumerate(local_offsets(local_heads, heads, able, needs, causal=False)):
+        able = dim // heads % 2 == 0
+        for head, offset in enumerate(local_offsets(local_heads, heads, able, "an even dim / heads", causal=False)):
             for layer in self.layers:
                 layer.attention.look(head, offset)
 
