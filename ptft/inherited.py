@@ -11,6 +11,7 @@ from ptft import resolve
 from ptft.checkpoint import read
 from ptft.errors import CheckpointError, UserError
 from ptft.locate import saved_config
+from ptft.nn import lora
 from ptft.objective import Objective
 from ptft.state import Report, load_heads, load_model
 from ptft.tuning import top_names
@@ -19,6 +20,7 @@ from ptft.tuning import top_names
 FREE = {"dropout", "max_length", "init_std", "local_heads", "zero_init"}
 FREE |= {"embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_drop"}
 
+MODEL = "model."  # begins the names of its weights in an objective
 VECTORS = "embedding.token.weight"  # all that a model of word vectors holds
 
 
@@ -50,7 +52,7 @@ def load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Rep
     kind = _kind_of_saved(source, config["trusted_modules"])
     chosen = wanted["weights"] or ("teacher" if getattr(kind, "teacher_first", False) and not goes_on else "model")
     if chosen != "model":
-        weights.update(_others(source, chosen, weights, getattr(kind, "teacher_model", None)))
+        weights.update(_averaged(source) if chosen == "ema" else _of_teacher(source, getattr(kind, "teacher_model", None)))
     if config.get("part"):
         weights = _of_part(objective.model, weights)
     fresh = top_names(objective.model, wanted["reinit_top"])
@@ -61,7 +63,9 @@ def load(objective: Objective, source: Path, config: dict, goes_on: bool) -> Rep
             raise
         raise UserError(f"{error}{_that_takes(weights[VECTORS], objective.model)}") from error
     if goes_on:
-        load_heads(objective, read(source, "objective", level="size"))
+        held = read(source, "objective", level="size")
+        averages = read(source, "ema", level="size") if chosen == "ema" else {}
+        load_heads(objective, held | {name: value for name, value in averages.items() if name in held})
     return landed
 
 
@@ -85,13 +89,25 @@ def _kind_of_saved(source: Path, trusted: list[str]) -> type | None:
         return None
 
 
-def _others(source: Path, chosen: str, weights: dict, teacher: str | None) -> dict:
-    """The running averages of the model's weights, or those of its teacher, under the model's names."""
-    group, prefix = ("ema", "model.") if chosen == "ema" else ("objective", teacher)
-    tensors = read(source, group, level="size") if prefix else {}
-    renamed = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    found = {name: value for name, value in renamed.items() if name in weights}
-    if not found:
-        lacks = "running average (trainer.ema was null)" if chosen == "ema" else "teacher; its objective has none"
-        raise CheckpointError(f"ckpt_load.weights={chosen}: {source} holds no {lacks}")
+def _averaged(source: Path) -> dict:
+    """The running averages of the model's weights that trained, or of the factors beside them, as plain weights."""
+    tensors = read(source, "ema", level="size")
+    if not tensors:
+        raise CheckpointError(f"ckpt_load.weights=ema: {source} holds no running average (trainer.ema was null)")
+    found = _under(tensors, MODEL)
+    if factors := read(source, "tuning", level="size"):
+        merged = lora.merged_tensors(factors | found, saved_config(source)["tuning"]["alpha"])
+        found = {name: value for name, value in found.items() if name not in factors} | merged
     return found
+
+
+def _of_teacher(source: Path, prefix: str | None) -> dict:
+    """The weights of the model's teacher, under the model's names."""
+    found = _under(read(source, "objective", level="size"), prefix) if prefix else {}
+    if not found:
+        raise CheckpointError(f"ckpt_load.weights=teacher: {source} holds no teacher; its objective has none")
+    return found
+
+
+def _under(tensors: dict, prefix: str) -> dict:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -147,6 +147,25 @@ def test_the_running_average_can_be_handed_on_instead_of_the_weights(train, data
         train(tmp_path / "none", "finetune", f"ckpt={mlm_run}", "ckpt_load.weights=ema", *data.classes, *STILL)
 
 
+def test_the_running_average_of_factors_is_handed_on_merged_with_the_weights_beside_them(cli, train, data, mlm_run, tmp_path):
+    words = "tuning=lora", "tuning.alpha=8", "trainer.ema=0.9", "optimizer.lr=0.05", *QUICK, *data.classes
+    parent = train(tmp_path / "parent", "finetune", f"ckpt={mlm_run}", *words)
+    run = train(tmp_path / "run", "finetune", f"ckpt={parent}/last", "ckpt_load.weights=ema", *data.classes, *STILL)
+    name, factors = "stack.layers.0.attention.qkv", weights(parent, "ema")
+    up, down = (factors[f"model.{name}.parametrizations.weight.0.{side}"] for side in ("up", "down"))
+    merged = weights(mlm_run)[f"{name}.weight"] + up @ down  # alpha 8, rank 8
+    torch.testing.assert_close(weights(run)[f"{name}.weight"], merged)
+    assert not torch.equal(weights(run)[f"{name}.weight"], weights(parent)[f"{name}.weight"])
+
+
+def test_of_a_frozen_model_only_the_heads_have_another_running_average(train, data, mlm_run, tmp_path):
+    parent = train(tmp_path / "parent", "finetune", f"ckpt={mlm_run}", "tuning=frozen", "trainer.ema=0.9", *QUICK, *data.classes)
+    run = train(tmp_path / "run", "finetune", f"ckpt={parent}/last", "ckpt_load.weights=ema", *data.classes, *STILL)
+    assert_equal(weights(run), weights(mlm_run))
+    averages = weights(parent, "ema")
+    assert_equal(weights(run, "objective"), {name: averages[name] for name in weights(run, "objective")})
+
+
 TEACHERS = "dataset=digits", "transform.size=8", "trainer.batch_size=8", "trainer.train_rows=16"
 ONCE = "trainer.eval_every=null", "trainer.save_every=null"
 FRESH = "model=mlp", "transform=simclr", "objective.hidden=8", "objective.probe=null"

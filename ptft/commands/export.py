@@ -85,6 +85,7 @@ def main(config: dict) -> None:
         for path in scratch.iterdir():
             if (place.parent / path.name).exists():
                 raise UserError(f"output={place}: {path.name} lies beside it already; give a new name")
+        _open_to_others(scratch)
         for path in scratch.iterdir():
             os.rename(path, place.parent / path.name)
     console = Console(0)
@@ -94,6 +95,17 @@ def main(config: dict) -> None:
     if written.left:
         hint = f"; a head with {written.fitting} has one" if written.fitting else ""
         console.note(f"{config['format']} has no place for the head: {', '.join(written.left)} left out{hint}")
+
+
+def _open_to_others(folder: Path) -> None:
+    """Give all files in a folder the mode that the umask leaves: safetensors does not ask it."""
+    fresh = folder / "fresh"
+    fresh.touch()
+    mode = fresh.stat().st_mode
+    fresh.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.chmod(path, mode)
 
 
 @contextmanager

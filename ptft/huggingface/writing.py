@@ -97,7 +97,9 @@ def write(folder: Path, node: dict[str, Any], objective: Objective, tokenizer: T
         config |= _meaning(objective)
     _write_json(folder / "config.json", config | _config(family, node, tokenizer))
     pooling = objective.head.pooling if ending == TEXTS else None
-    (folder / "tokenizer.json").write_text(_with_layout(family, tokenizer, pooling), encoding="utf-8")
+    layout = _with_layout(family, tokenizer, pooling)
+    layout = _of_words(layout) if objective.target == "tags" else layout
+    (folder / "tokenizer.json").write_text(layout, encoding="utf-8")
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(family, node, tokenizer))
     return sorted(heads(objective).keys() - taken)
 
@@ -219,6 +221,21 @@ def _with_layout(family: Family, tokenizer: Tokenizer, pooling: str | None) -> s
         special_tokens=list({cls: tokenizer.cls_id, sep: tokenizer.sep_id, eos: tokenizer.eos_id}.items()),
     )
     return backend.to_str(pretty=True)
+
+
+def _of_words(tokenizer: str) -> str:
+    """A tokenizer's JSON with a blank before every word that it is given apart, the first of a text too.
+
+    So the tagger learned them (`with_blanks`), and other programs give a tagger its words apart.
+    """
+    state = json.loads(tokenizer)
+    whole = state["pre_tokenizer"] or {}
+    for split in (whole, *whole.get("pretokenizers", ())):
+        if split.get("type") == "ByteLevel" and split["use_regex"]:
+            split["add_prefix_space"] = True
+        elif split.get("type") == "Metaspace":
+            split["prepend_scheme"] = "first"
+    return json.dumps(state, indent=2, ensure_ascii=False)
 
 
 def _tokenizer_config(family: Family, node: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A parametrisation of the weight, not a wrapped layer: whoever reads `layer.weigh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 import torch
@@ -88,6 +88,16 @@ def raw_state(model: nn.Module) -> dict[str, Tensor]:
     """What the plain state no longer tells apart, shared with the model: frozen weights and their factors."""
     inner = _inner(adapted(model))
     return {name: value for name, value in model.state_dict().items() if name.startswith(inner)}
+
+
+def merged_tensors(raw: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """The plain weights that `raw_state` makes together."""
+    ending, found = ".original", {}
+    for begin in (name.removesuffix(ending) for name in raw if name.endswith(ending)):
+        original, up, down = (raw[f"{begin}.{part}"] for part in ("original", "0.up", "0.down"))
+        update = alpha / len(down) * (up @ down)
+        found[begin.replace(".parametrizations.", ".")] = original + update.view_as(original)
+    return found
 
 
 def _inner(names: Iterable[str]) -> tuple[str, ...]:

@@ -8,6 +8,9 @@ import transformers
 
 from ptft import build
 from ptft.data import published
+from ptft.data.pieces import WordEncoder
+from ptft.data.vocabulary import BPE as BytePairs
+from ptft.data.vocabulary import Unigram, WordPiece
 from ptft.errors import UserError
 from ptft.huggingface import proving, reading, writing
 from ptft.nn.text import Layout
@@ -144,6 +147,20 @@ def test_a_tagger_is_one_that_knows_its_tags(family, changes, request, tokenizer
     assert [network.config.id2label[index] for index in range(3)] == SCHEME
     random = RandomTexts(model, tokenizer.vocab_size)
     assert difference(lambda inputs: theirs(network, inputs).logits, task.answer, random) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "kind", [BytePairs(300, min_frequency=1), WordPiece(80, min_frequency=1, lowercase=False), Unigram(60)], ids=["bpe", "wordpiece", "unigram"]
+)
+def test_a_tagger_gets_words_that_are_given_apart_in_the_pieces_it_learned(kind, bert, tmp_path):
+    own = kind.train(["Whether 'tis nobler [in the mind] to suffer the slings and arrows, or to die: to sleep."] * 3)
+    model, node = bert(vocab_size=own.vocab_size)
+    writing.write(tmp_path, node, Tag(model, own, 3, SCHEME, dropout=0.0).eval(), own)
+    words = "Whether to suffer , or [ nobler ] : sleep".split()
+    found = transformers.AutoTokenizer.from_pretrained(tmp_path)(words, is_split_into_words=True, add_special_tokens=False)
+    encoder = WordEncoder(own, 100)
+    encoder.learn([words])
+    assert found["input_ids"] == encoder.pieces(words)[0].tolist()
 
 
 @pytest.mark.parametrize(("family", "objective"), [("bert", "mlm"), ("gpt", "clm")])
