@@ -159,7 +159,9 @@ def test_the_running_average_of_factors_is_handed_on_merged_with_the_weights_bes
 
 
 def test_of_a_frozen_model_only_the_heads_have_another_running_average(train, data, mlm_run, tmp_path):
-    parent = train(tmp_path / "parent", "finetune", f"ckpt={mlm_run}", "tuning=frozen", "trainer.ema=0.9", *QUICK, *data.classes)
+    parent = train(
+        tmp_path / "parent", "finetune", f"ckpt={mlm_run}", "tuning=frozen", "trainer.ema=0.9", *QUICK, *data.classes
+    )
     run = train(tmp_path / "run", "finetune", f"ckpt={parent}/last", "ckpt_load.weights=ema", *data.classes, *STILL)
     assert_equal(weights(run), weights(mlm_run))
     averages = weights(parent, "ema")

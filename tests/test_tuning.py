@@ -254,6 +254,19 @@ def test_gradual_opens_one_more_level_from_the_top_each_epoch():
         assert open_levels == set(range(4 - min(step // 10, 4), 5))
 
 
+def test_gradual_tells_which_levels_a_run_is_too_short_for():
+    tuning = gradual(objective(), every=12)
+    assert tuning.notes(50) == []
+    assert tuning.notes(37) == [
+        "tuning=gradual: 4 of 5 levels join in 37 steps, embeddings never train; "
+        "train longer, or give tuning.every=0.2 (of the run)"
+    ]
+    assert "3 of 5 levels join in 36 steps, layer 1 and embeddings never train" in tuning.notes(36)[0]
+    trained = objective()
+    tuning = gradual(trained, every=0.2)
+    assert tuning.notes(50) == []
+
+
 def test_gradual_rates_shrink_by_the_ratio_from_level_to_level():
     trained = objective()
     rates = sorted({group["base_lr"] for group in gradual(trained).groups(trained, 0.01, 0.0)}, reverse=True)

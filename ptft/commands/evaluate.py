@@ -49,7 +49,7 @@ def main(config: dict) -> tuple[str, float, bool] | None:
     if not whole and stage.dataset.rows(split) is None:
         raise DataError(_without(stage.dataset, config))
     for note in stage.dataset.notes:
-        console.note(note)
+        console.note(note.removeprefix(f"{split}: ") if whole_file else note)
     by_protocol = config["protocol"] == "choice" or hasattr(stage.objective, "measure")
     scores, details = _measured(stage, SPLITS if whole else (split,)) if by_protocol else _evaluated(stage, split)
     seen = {} if whole else {"rows": len(stage.dataset.rows(split))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from itertools import islice
@@ -11,6 +12,7 @@ from typing import Any
 from ptft import build, resolve
 from ptft.data.reading import input_rows, row_id, text_cell
 from ptft.errors import UserError
+from ptft.logs import Console
 from ptft.machine import autocast
 from ptft.nn.generation import Decoding, write
 from ptft.nn.language import NextToken
@@ -32,6 +34,7 @@ def main(config: dict) -> None:
     try:
         objective.decoding = how = decoding(config, objective.decoding)
         if config["input"] is None:
+            _tell_cut(stage)
             with destination(config["output"]) as file:
                 for text in next(_written(stage, how, [config["prompt"]])):
                     print(objective.shown(config["prompt"], text), file=file)
@@ -57,6 +60,21 @@ def decoding(config: dict, own: Decoding) -> Decoding:
     return replace(own, **given)
 
 
+def _tell_cut(stage: build.Stage) -> None:
+    """Say of a prompt that its end has no room, where a model reads texts as the rows of a table."""
+    objective, prompt = stage.objective, stage.config["prompt"]
+    if not _reads_rows(stage):
+        return
+    kept = len(objective.prompt(prompt)) - len(objective.prompt(""))
+    if kept < len(stage.tokenizer.encode([prompt])[0]):
+        Console(0, stream=sys.stderr).note(f"prompt cut to {kept} tokens: the rest is not read")
+
+
+def _reads_rows(stage: build.Stage) -> bool:
+    dataset = resolve.find("dataset", stage.config["dataset"], stage.config["trusted_modules"])
+    return dataset.reader is not None
+
+
 def _write_lines(stage: build.Stage, how: Decoding) -> None:
     config = stage.config
     told: dict[str, list[Any]] = {}
@@ -79,9 +97,10 @@ def _texts(stage: build.Stage, told: dict[str, list[Any]]) -> Iterator[tuple[Any
     told: gets what is to be known of rows, with their names.
     """
     source = stage.config["input"]
-    dataset = resolve.find("dataset", stage.config["dataset"], stage.config["trusted_modules"])
-    if dataset.reader is not None:
+    if _reads_rows(stage):
         for name, example in build.examples(stage, source):
+            if not example["text"].strip():
+                told.setdefault("without text: what is written there says nothing", []).append(name)
             if "cut" in example:
                 told.setdefault(f"cut to {example['cut']} tokens: the rest is not read", []).append(name)
             for what in example.get("told", ()):

@@ -61,9 +61,11 @@ def main(config: dict, console: Console | None = None) -> tuple[str, float, bool
                 run.note(said)
         facts = outcome.plan(stage, training, schedule, settings, run)
         outcome.draw_schedule(run, training, schedule, settings.steps)
-        _announce(console, stage, settings, run, facts)
+        _announce(console, stage, training, settings, run, facts)
         if _too_large(lambda: fit(training, loaders["train"], loaders["valid"], schedule, run, settings)):
             raise MachineError(smaller(stage, training, settings, saved=run.latest() is not None))
+        if training.progress.step < settings.steps:  # stopped early
+            _note(run, training.tuning.notes(training.progress.step))
         final = _final(training, loaders, settings, run)
         facts["run"]["seconds"] = time.monotonic() - started
         return outcome.leave(run, stage, settings, final, facts)
@@ -94,10 +96,16 @@ def _loader(stage: build.Stage, split: str) -> Loader | None:
     return stage.loader(split, trainer["batch_size"], trainer["workers"], limit)
 
 
-def _announce(console: Console, stage: build.Stage, settings: SimpleNamespace, run: Run, facts: dict) -> None:
-    """Say what will run, before it does."""
-    for note in stage.dataset.notes:
+def _note(run: Run, notes: list[str]) -> None:
+    for note in notes:
         run.note(note)
+
+
+def _announce(
+    console: Console, stage: build.Stage, training: Training, settings: SimpleNamespace, run: Run, facts: dict
+) -> None:
+    """Say what will run, before it does."""
+    _note(run, stage.dataset.notes + training.tuning.notes(settings.steps))
     console.expect(settings.steps, settings.best)
     console.start(facts["command"], {**facts["brief"], "tuning": facts["tuning"]})
 

@@ -241,7 +241,7 @@ class LabelledText(Derives):
         """Splits that were to be held out but got no row, in words."""
         shares = dict(zip(SPLITS[1:], self.shares, strict=True))
         lost = [split for split, share in shares.items() if share and split not in tables]
-        return [f"too few rows for dataset.{split}_fraction={shares[split]}: no {split} split" for split in lost]
+        return [f"too few different rows for dataset.{split}_fraction={shares[split]}: no {split} split" for split in lost]
 
     @property
     def few_labels(self) -> list[str] | None:

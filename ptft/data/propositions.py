@@ -21,6 +21,7 @@ from ptft.nn.spans import NO_TAG
 FORM, PREDICATE, ROLES = 1, 10, 11  # columns of words, of predicates, and the first one of roles
 NOTHING = ("", "_", "*")
 VERB = re.compile(r"(?:[BIES]-)?(?:C-)?V")  # what columns of roles call the predicate itself
+NO_PREDICATE = "no predicate; expected CoNLL-U with predicates in column 11, roles from 12 on"
 MARKS = 2  # tokens that a task puts around the predicate
 
 
@@ -63,7 +64,7 @@ class Propositions(TaggedText):
         """The format fixes them; look whether the first sentence of each split has them."""
         for paths in self.files.values():
             if next(propositions(paths[0]), None) is None:
-                raise DataError(f"{paths[0]}: no predicate; expected CoNLL-U with predicates in column 11, roles from 12 on")
+                raise DataError(f"{paths[0]}: {NO_PREDICATE}")
 
     def read(self, paths: list[Path]) -> Sentences:
         return collected(found for path in paths for found in propositions(path))
@@ -82,9 +83,8 @@ def propositions(path: Path) -> Iterator[Sentence]:
         rows = [cells for _, cells in lines if not NOT_WORDS.fullmatch(cells[0])]
         words = [cells[FORM] if len(cells) > FORM else "" for cells in rows]
         verbs = predicates(rows)
-        for number in range(max(map(len, rows), default=0) - ROLES):
-            roles = [cell(cells, ROLES + number) for cells in rows]
-            marked = next((place for place, role in enumerate(roles) if VERB.fullmatch(role)), None)
+        for number, roles in enumerate(role_columns(rows)):
+            marked = verb(roles)
             if marked is None and number < len(verbs):
                 marked = verbs[number]
             if marked is not None:
@@ -97,6 +97,17 @@ def predicates(rows: list[list[str]]) -> list[int]:
     return [place for place, cells in enumerate(rows) if cell(cells, PREDICATE) not in NOTHING]
 
 
+def role_columns(rows: list[list[str]]) -> list[list[str]]:
+    """The columns of roles, each the roles of all words for one predicate."""
+    columns = range(ROLES, max(map(len, rows), default=0))
+    return [[cell(cells, column) for cells in rows] for column in columns]
+
+
+def verb(roles: list[str]) -> int | None:
+    """The number of the word that a column of roles calls its predicate; None where it calls none so."""
+    return next((place for place, role in enumerate(roles) if VERB.fullmatch(role)), None)
+
+
 def cell(cells: list[str], number: int) -> str:
     """A cell, where lines may be shorter than others."""
     return cells[number].strip() if number < len(cells) else ""
@@ -106,10 +117,12 @@ def new_propositions(source: str) -> Iterator[Sentence]:
     """The predicates of a file without the roles: of CoNLL-U, or of rows with tokens and the numbers of predicates."""
     path = Path(source) if source == "-" else resolve(source, "input")
     if source != "-" and not is_table(path):
-        for comments, lines in blocks(path):
-            rows = [cells for _, cells in lines if not NOT_WORDS.fullmatch(cells[0])]
-            for marked in predicates(rows):
-                yield Sentence([cell(cells, FORM) for cells in rows], None, str(path), comments.get("sent_id"), marked)
+        found = _in_conllu(path)
+        first = next(found, None)
+        if first is None:
+            raise DataError(f"{path}: {NO_PREDICATE}")
+        yield first
+        yield from found
         return
     for where, row in input_rows(source):
         words = listed(row, where, next(iter(named(list(row), TOKEN_NAMES)), "tokens"))
@@ -118,3 +131,11 @@ def new_propositions(source: str) -> Iterator[Sentence]:
             if not isinstance(marked, int) or not 0 <= marked < len(words):
                 raise DataError(f"{where}: predicate {marked}; expected the number of one of the {len(words)} words, from 0")
             yield Sentence(words, None, where, row_id(row, None), marked)
+
+
+def _in_conllu(path: Path) -> Iterator[Sentence]:
+    for comments, lines in blocks(path):
+        rows = [cells for _, cells in lines if not NOT_WORDS.fullmatch(cells[0])]
+        words, called = [cell(cells, FORM) for cells in rows], map(verb, role_columns(rows))
+        for marked in predicates(rows) or [number for number in called if number is not None]:
+            yield Sentence(words, None, str(path), comments.get("sent_id"), marked)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from ptft.duration import duration
 from ptft.objective import Objective
-from ptft.tuning.tuning import Tuning, depths
+from ptft.tuning.tuning import Tuning, depths, part_name
 
 
 class Gradual(Tuning):
@@ -27,10 +29,11 @@ class Gradual(Tuning):
         """Freeze all but the top."""
         self.objective, self.parameters = objective, super().trained(objective)
         depth = depths(objective)
-        levels = {level: [] for level in sorted({depth[name] for name in self.parameters}, reverse=True)}
+        levels: dict[int, list] = {level: [] for level in sorted({depth[name] for name in self.parameters}, reverse=True)}
         for name, parameter in self.parameters.items():
             levels[depth[name]].append(parameter)
         self.levels, self.open = list(levels.values()), 0
+        self.names = [part_name(level, objective) for level in levels]
         self.advance(0.0)
 
     def trained(self, objective: Objective) -> dict[str, nn.Parameter]:
@@ -39,8 +42,21 @@ class Gradual(Tuning):
     def rate(self, below: int) -> float:
         return self.ratio**-below
 
+    def notes(self, steps: int) -> list[str]:
+        """Which levels such a run never opens."""
+        closed = self.names[self._opened((steps - 1) / self.steps) :]
+        if not closed:
+            return []
+        count = len(self.names)
+        share = math.floor(100 / count) / 100
+        told = f"tuning=gradual: {count - len(closed)} of {count} levels join in {steps:,} steps"
+        return [f"{told}, {' and '.join(closed)} never train; train longer, or give tuning.every={share} (of the run)"]
+
+    def _opened(self, progress: float) -> int:
+        return min(len(self.levels), 1 + int(progress * self.steps / self.every + 1e-6))
+
     def advance(self, progress: float) -> None:
-        count = min(len(self.levels), 1 + int(progress * self.steps / self.every + 1e-6))
+        count = self._opened(progress)
         if count == self.open:
             return
         self.open = count

@@ -28,6 +28,13 @@ def depths(objective: Objective) -> dict[str, int]:
     }
 
 
+def part_name(level: int, objective: Objective) -> str:
+    """What tables call the parameters of one depth."""
+    if level == 0:
+        return "embeddings" if "text" in objective.model.traits else "stem"
+    return "heads" if level == len(objective.model.blocks) else f"layer {level}"
+
+
 def top_names(model: nn.Module, count: int) -> set[str]:
     """The names in the model's state that belong to its top `count` layers, those in no block included.
 
@@ -114,6 +121,10 @@ class Tuning:
     def advance(self, progress: float) -> None:
         """Change what trains with progress in [0, 1]; called before every step."""
 
+    def notes(self, steps: int) -> list[str]:
+        """What must be known of a run that ends after so many steps."""
+        return []
+
     def plain_state(self, objective: Objective) -> dict[str, Tensor]:
         """The model's weights as any later stage can load them."""
         return objective.model.state_dict()
@@ -135,12 +146,12 @@ class Tuning:
     def table(self, objective: Objective) -> list[dict]:
         """One row for each part of the objective, shallow to deep: part, parameters, trained, rate."""
         depth, top, trained = depths(objective), len(objective.model.blocks), self.trained(objective)
-        rows, lowest = [], "embeddings" if "text" in objective.model.traits else "stem"
+        rows = []
         for level in range(top + 1):
-            part = lowest if level == 0 else "heads" if level == top else f"layer {level}"
             sizes = {name: p.numel() for name, p in objective.named_parameters() if depth[name] == level}
             moving = sum(size for name, size in sizes.items() if name in trained)
             rate = self.rate(top - level) if moving else 0.0
+            part = part_name(level, objective)
             rows.append({"part": part, "parameters": sum(sizes.values()), "trained": moving, "rate": rate})
         return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -92,6 +93,16 @@ def test_plain_weights_lie_beside_what_explains_them(cli, runs, tmp_path):
         assert all(torch.equal(saved[key], written[key]) for key in saved)
     assert (tmp_path / "plain" / "config.yaml").read_text() == (checkpoint / "config.yaml").read_text()
     assert {"tokenizer.json", "data.json"} <= {path.name for path in (tmp_path / "plain").iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "hf"])
+def test_what_is_written_has_the_modes_the_umask_leaves(kind, cli, mlm_run, tmp_path):
+    before = os.umask(0o027)
+    try:
+        assert cli("export", f"ckpt={mlm_run}", f"format={kind}", f"output={tmp_path / 'out'}").code == 0
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o640}
 
 
 def test_what_hugging_face_gets_can_be_taken_back(cli, train, data, tmp_path):

@@ -60,6 +60,9 @@ def test_a_writer_of_completions_prints_the_completion_alone(cli, write, clm_run
     assert written.out == predicted.out
     for answer in predicted, written:
         assert "row 40 and 1 more cut to 60 tokens: the rest is not read" in answer.err
+    long, short = (cli("generate", f"ckpt={run}", f"prompt={'40 big cats sat ' * times}") for times in (40, 1))
+    assert long.err == "note: prompt cut to 60 tokens: the rest is not read\n"
+    assert short.err == ""
     shorter = cli("predict", f"ckpt={run}", f"input={file}", "dataset.max_length=8")  # of the rows that are trained on
     assert (shorter.code, shorter.out, shorter.err) == (0, predicted.out, predicted.err)
 
@@ -131,6 +134,13 @@ def test_the_lines_go_into_a_file_and_several_texts_for_a_row_into_a_list(cli, t
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(rows) == 5 and all(len(row["texts"]) == 3 for row in rows)
     assert any(len(set(row["texts"])) > 1 for row in rows)
+
+
+def test_a_row_without_text_is_told_of(cli, translator, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a cat"}\n{"text": null}\n{"text": " "}\n')
+    answer = cli("generate", f"ckpt={translator}", f"input={tmp_path / 'rows.jsonl'}", "max_tokens=2")
+    assert answer.code == 0, answer.err
+    assert "row 1 and 1 more without text: what is written there says nothing" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,20 @@ def test_predicates_to_predict_for_come_from_conllu_or_by_number(srl, tokenizers
         assert [(key, row["words"], row["marked"]) for key, row in found] == [(ids[0], WORDS, 1), (ids[1], WORDS, 4)]
 
 
+def test_predicates_to_predict_for_may_be_marked_in_columns_of_roles_alone(srl, tokenizers, tmp_path):
+    lines = [line.split("\t") for line in SENTENCE.split("\n")]
+    unmarked = ["\t".join([*cells[:10], "_", *cells[11:]]) if len(cells) > 10 else "\t".join(cells) for cells in lines]
+    (tmp_path / "new.conllu").write_text("\n".join(unmarked))
+    found = Propositions.reader({}, srl().columns, None).read(str(tmp_path / "new.conllu"), tokenizers["byte"], 64)
+    assert [row["marked"] for _, row in found] == [1, 4]
+
+
+def test_a_file_without_predicates_to_predict_for_is_refused(tokenizers, tmp_path):
+    (tmp_path / "new.txt").write_text("the man gave her a book\n")
+    with pytest.raises(DataError, match=r"new\.txt: no predicate; expected CoNLL-U with predicates in column 11"):
+        list(Propositions.reader({}, {}, None).read(str(tmp_path / "new.txt"), tokenizers["byte"], 64))
+
+
 def test_a_predicate_that_is_no_word_is_refused(srl, tokenizers, tmp_path):
     (tmp_path / "new.jsonl").write_text(json.dumps({"tokens": WORDS, "predicate": 6}) + "\n")
     with pytest.raises(DataError, match=r"new\.jsonl:1: predicate 6; expected the number of one of the 6 words, from 0"):

@@ -150,13 +150,15 @@ def test_a_tagger_is_one_that_knows_its_tags(family, changes, request, tokenizer
 
 
 @pytest.mark.parametrize(
-    "kind", [BytePairs(300, min_frequency=1), WordPiece(80, min_frequency=1, lowercase=False), Unigram(60)], ids=["bpe", "wordpiece", "unigram"]
+    "vocabulary",
+    [BytePairs(300, min_frequency=1), WordPiece(80, min_frequency=1, lowercase=False), Unigram(60)],
+    ids=["bpe", "wordpiece", "unigram"],
 )
-def test_a_tagger_gets_words_that_are_given_apart_in_the_pieces_it_learned(kind, bert, tmp_path):
-    own = kind.train(["Whether 'tis nobler [in the mind] to suffer the slings and arrows, or to die: to sleep."] * 3)
+def test_a_tagger_gets_words_that_are_given_apart_in_the_pieces_it_learned(vocabulary, bert, tmp_path):
+    own = vocabulary.train(["Whether 'tis nobler [in the mind] to suffer the slings and arrows, or to die: to sleep."] * 3)
     model, node = bert(vocab_size=own.vocab_size)
     writing.write(tmp_path, node, Tag(model, own, 3, SCHEME, dropout=0.0).eval(), own)
-    words = "Whether to suffer , or [ nobler ] : sleep".split()
+    words = ["Whether", "to", "suffer", ",", "or", "[", "nobler", "]", ":", "sleep"]
     found = transformers.AutoTokenizer.from_pretrained(tmp_path)(words, is_split_into_words=True, add_special_tokens=False)
     encoder = WordEncoder(own, 100)
     encoder.learn([words])
