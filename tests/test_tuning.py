@@ -261,7 +261,7 @@ def test_gradual_tells_which_levels_a_run_is_too_short_for():
         "tuning=gradual: 4 of 5 levels join in 37 steps, embeddings never train; "
         "train longer, or give tuning.every=0.2 (of the run)"
     ]
-    assert "3 of 5 levels join in 36 steps, layer 1 and embeddings never train" in tuning.notes(36)[0]
+    assert "3 of 5 levels join in 36 steps, layer 1, embeddings never train" in tuning.notes(36)[0]
     trained = objective()
     tuning = gradual(trained, every=0.2)
     assert tuning.notes(50) == []

@@ -118,7 +118,7 @@ def field(row: dict[str, Any], where: str, column: str) -> Any:
 
 def row_id(row: dict[str, Any], otherwise: int | str) -> Any:
     """What a row is called by a column of that kind, else otherwise: its number from 0, or the name of its file."""
-    known = [name for name, cell in row.items() if cell is not None]
+    known = [name for name, cell in row.items() if cell is not None and cell == cell]  # nan is none
     return next((row[name] for name in named(known, ID_NAMES)), otherwise)
 
 

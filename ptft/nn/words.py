@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # Chinese and Japanese letters and marks, and their full-width forms.
 CHARACTER = "\u2e80-\u2fff\u3001-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
@@ -22,6 +22,12 @@ def with_blanks(words: Sequence[str]) -> list[str]:
         found.append(word if joined else f" {word}")
         before = word[-1:]
     return found
+
+
+def joined(texts: Iterable[str]) -> bool:
+    """Whether most characters are of scripts that put no blanks between words."""
+    whole = "".join(texts)
+    return 2 * len(WITHOUT_BLANKS.findall(whole)) > len(whole)
 
 
 def text_of(words: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from ptft.nn.language import IGNORED, NextToken
 from ptft.nn.overlap import overlap
 from ptft.nn.teaching import Teaching, learned
 from ptft.nn.text import pad, text_inputs, truncate_pair, wide
+from ptft.nn.words import joined
 from ptft.objective import Batch, Example, Output
 from ptft.randomness import Draw
 
@@ -121,6 +122,7 @@ class Generate(NextToken):
         super().__init__(model, tokenizer, tie)
         self.decoding = Decoding(max_tokens, temperature, num_beams=num_beams, length_penalty=length_penalty)
         self.scored_rows, self.bleu_tokenize = scored_rows, bleu_tokenize
+        self.without_blanks = False  # the references of the last batch
         if not scored_rows:
             self.score = "loss"
         if "seq2seq" in model.traits:
@@ -156,6 +158,7 @@ class Generate(NextToken):
             texts, rows = ([batch[name][place] for place in chosen] for name in ("texts", "rows"))
             output.prediction = self.write(texts, rows)
             output.target = [batch["references"][place] for place in chosen]
+            self.without_blanks = joined(text for texts in output.target for text in texts)
         return output
 
     def _scores(self, row: int) -> bool:
@@ -163,6 +166,12 @@ class Generate(NextToken):
 
     def metrics(self) -> dict[str, Any]:
         return overlap(self.bleu_tokenize) if self.thorough or self.scored_rows else {}
+
+    def warnings(self, scores: dict[str, float]) -> list[str]:
+        """That BLEU takes whole sentences for words, where it looks for blanks and there are none."""
+        if "bleu" not in scores or not self.without_blanks or self.bleu_tokenize not in ("13a", "intl", "none"):
+            return []
+        return [f"bleu_tokenize={self.bleu_tokenize} finds no words in references without blanks; zh and char do"]
 
     def predict(self, output: Output, batch: Batch) -> list[dict[str, Any]]:
         """The text written for each row."""

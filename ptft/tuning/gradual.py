@@ -50,7 +50,7 @@ class Gradual(Tuning):
         count = len(self.names)
         share = math.floor(100 / count) / 100
         told = f"tuning=gradual: {count - len(closed)} of {count} levels join in {steps:,} steps"
-        return [f"{told}, {' and '.join(closed)} never train; train longer, or give tuning.every={share} (of the run)"]
+        return [f"{told}, {', '.join(closed)} never train; train longer, or give tuning.every={share} (of the run)"]
 
     def _opened(self, progress: float) -> int:
         return min(len(self.levels), 1 + int(progress * self.steps / self.every + 1e-6))

@@ -274,6 +274,7 @@ def test_the_name_of_a_row_is_found_however_its_column_is_written(name):
     assert reading.row_id({"text": "x", name: "a7"}, 3) == "a7"
     assert reading.row_id({"text": "x", name: None, "uid": "u"}, 3) == "u"
     assert reading.row_id({"text": "x", name: None}, 3) == 3
+    assert reading.row_id({"text": "x", name: float("nan")}, 3) == 3
 
 
 @pytest.mark.parametrize(("cell", "label"), [(1.0, "1"), (" a ", "a"), (float("nan"), ""), ([1.0, "b"], "1|b"), (1.5, "1.5")])

@@ -156,6 +156,16 @@ def test_scores_of_texts_are_left_out_where_no_row_is_to_be_scored(make_translat
     assert set(make_translate().metrics()) == {"bleu", "chrf", "rouge1", "rouge2", "rougeL"}
 
 
+@pytest.mark.parametrize(("words", "told"), [("13a", True), ("zh", False)])
+def test_bleu_of_texts_without_blanks_is_told_of_unless_its_words_are_found(words, told, make_translate, draw):
+    objective = make_translate(changes={"bleu_tokenize": words})
+    for reference, expected in (("我喜欢你的猫, OK", told), ("I like cats", False)):
+        objective(objective.collate([pair([10], [20], reference)], draw(1)))
+        found = objective.warnings({"loss": 1.0, "bleu": 2.0})
+        assert bool(found) == expected
+    assert objective.warnings({"loss": 1.0}) == []
+
+
 def test_what_is_scored_is_written_as_if_its_reference_were_not_known(make_generate, draw, tokenizer):
     objective = make_generate(max_length=32)
     text = " ".join(["to be or not to be"] * 9)
