@@ -13,7 +13,7 @@ from ptft.terminal import Terminal, as_clock, tell
 
 SECONDS_BETWEEN_LINES = 2.0
 SECONDS_BETWEEN_REFRESHES = 0.25
-THINGS = "row sentence document text file folder image mask column tag token tensor position word question evaluation"
+THINGS = "row cell sentence document text file folder image mask column tag token tensor position word question evaluation"
 SINGULAR = {f"{thing}s": thing for thing in THINGS.split()} | {"boxes": "box", "classes": "class"}
 VERBS = {"were": "was", "are": "is", "have": "has", "do": "does"}
 ONE = re.compile(rf"(?<![\d.,])1 ((?:training )?)({'|'.join(SINGULAR)})\b(?:([^\d.,:;]*?) ({'|'.join(VERBS)})\b)?")

@@ -123,6 +123,7 @@ def test_the_number_of_steps_may_become_known_after_the_data_is_read():
         ("1 tags do not occur in training: B-X", "1 tag does not occur in training: B-X"),
         ("1 images outside of the folders were left out", "1 image outside of the folders was left out"),
         ("1 rows cut, 3 boxes are crowds", "1 row cut, 3 boxes are crowds"),
+        ("valid: 1 cells (1 in 'when') missing", "valid: 1 cell (1 in 'when') missing"),
         ("row 1 has 1 boxes", "row 1 has 1 box"),
         ("1 of 121 rows (0.8%) cut; 1,001 rows, 0.1 rows and 21 classes", None),
     ],
