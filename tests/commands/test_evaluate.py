@@ -59,10 +59,12 @@ def test_other_data_are_scored_with_the_labels_of_the_checkpoint(cli, run, data,
 @pytest.mark.slow
 def test_all_rows_of_another_file_are_scored_unless_a_split_of_it_is_asked_for(cli, run, data, tmp_path):
     file = tmp_path / "few.csv"
-    file.write_text("text,label\n" + "the red cat sat,red\nthe old cat sat,old\nthe big dog sat,big\n" * 5)
+    file.write_text("text,label\n,red\n" + "the red cat sat,red\nthe old cat sat,old\nthe big dog sat,big\n" * 5)
     whole = scores(cli, tmp_path / "whole", run, f"dataset.path={file}")
     assert whole == scores(cli, tmp_path / "test", run, f"dataset.test_path={file}")
-    assert re.search(r"rows +15\b", cli("evaluate", f"ckpt={run}", f"dataset.path={file}").out)
+    answer = cli("evaluate", f"ckpt={run}", f"dataset.path={file}")
+    assert re.search(r"rows +15\b", answer.out)
+    assert "note: 1 row without text dropped" in answer.out + answer.err
     assert cli("evaluate", f"ckpt={run}", f"dataset.path={file}", "split=test", "dataset.valid_fraction=0").code == 3
     (own,) = (word for word in data.classes if word.startswith("dataset.path="))
     again, first = scores(cli, tmp_path / "own", run, own)["test"], read_json(run / "scores.json")["test"]
