@@ -59,19 +59,19 @@ def as_images(array: np.ndarray, where: str) -> np.ndarray:
     if array.ndim not in (3, 4) or colours not in (1, 3, 4) or 0 in array.shape[1:]:
         raise DataError(f"{where}: shape {array.shape}; expected [N, H, W] or [N, H, W, C] of 1, 3 or 4 channels")
     array = array[..., :3] if colours == 4 else array
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and array.max(initial=0) != 1:
         return array
     return to_bytes(array, where)
 
 
 def to_bytes(array: np.ndarray, where: str) -> np.ndarray:
-    """Truth values, whole numbers from 0 to 255, or numbers from 0 to 1 or 255, as uint8."""
+    """Truth values, numbers from 0 to 1, or from 0 to 255, as uint8."""
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where}: holds {array.dtype}; expected numbers")
     low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if not (low >= 0 and high <= 255):
         raise DataError(f"{where}: values from {low:g} to {high:g}; expected 0 to 255, or 0 to 1")
-    scale = 255 if array.dtype.kind == "b" or (array.dtype.kind == "f" and high <= 1) else 1
+    scale = 255 if array.dtype.kind == "b" or high == 1 or (array.dtype.kind == "f" and high < 1) else 1
     return np.rint(array * scale).astype(np.uint8)
 
 

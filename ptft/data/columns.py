@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ ODD = {
     "numbers with a sign of money": r"[+-]?[$€£¥]\s?[\d.,]+|[+-]?[\d.,]+\s?[$€£¥]",
     "numbers with commas": r"[+-]?\d+(,\d+)+(\.\d+)?|[+-]?\d{1,3}(\.\d{3})*,\d+",
 }
+TRUTHS = {"true": 1.0, "false": 0.0}  # as text files spell what other formats hold as truth values
 LARGEST = float(np.finfo(np.float32).max)  # that the tensors to come can hold
 Cells = Sequence[float] | Sequence[str]
 
@@ -84,16 +86,29 @@ class Category:
 
     def encode(self, cells: Sequence[str]) -> np.ndarray:
         """Zeros and ones [rows, categories]."""
-        place = {category: index for index, category in enumerate(self.categories)}
+        place = self.places
         codes = np.array([place.get(cell, self.width) for cell in cells], dtype=np.int64)
         return np.eye(self.width + 1, self.width)[codes]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The feature of each category, and of its spellings in files of other formats where they are no category."""
+        known = {category: index for index, category in enumerate(self.categories)}
+        return {other: index for category, index in known.items() for other in spellings(category)} | known
 
     def missing(self, cells: Sequence[str]) -> int:
         return sum(cell == "" for cell in cells)
 
     def unseen(self, cells: Sequence[str]) -> int:
-        known = set(self.categories)
-        return sum(cell not in known for cell in cells)
+        return sum(cell not in self.places for cell in cells)
+
+
+def spellings(category: str) -> tuple[str, ...]:
+    """How files of other formats write the same: whole numbers with a decimal point or without, and truth values."""
+    if re.fullmatch(r"-?\d+(\.0)?", category):
+        return (category.removesuffix(".0"), category.removesuffix(".0") + ".0")
+    lower = category.lower()
+    return (lower, lower.capitalize(), lower.upper()) if lower in TRUTHS else ()
 
 
 KINDS = {"number": Number, "category": Category}
@@ -177,6 +192,12 @@ def number_cell(cell: Any, where: str, column: str) -> float:
     return value
 
 
+def number_or_truth(cell: Any, where: str, column: str) -> float:
+    """A cell of a number column of which a truth value counts as 0 or 1, whatever the file's format."""
+    truth = TRUTHS.get(cell.strip().lower()) if isinstance(cell, str) else None
+    return number_cell(cell, where, column) if truth is None else truth
+
+
 def parsed(cell: Any) -> float | None:
     """A cell as a number, or None where it is none."""
     if not isinstance(cell, (str, int, float, Decimal)):
@@ -210,7 +231,7 @@ def odd(cells: Sequence[str]) -> str | None:
     return None
 
 
-READ = {"number": number_cell, "category": category_cell}
+READ = {"number": number_or_truth, "category": category_cell}
 
 
 def is_number(cell: Any) -> bool:

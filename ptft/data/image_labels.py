@@ -24,7 +24,7 @@ Encoded = tuple[Any, dict[str, Any]]
 class Labelled:
     """Labels as text. training: whether each image may be trained on. where: the setting a message names.
 
-    column: the column they are from, None where they are no column.
+    column: the column they are from, None where they are no column. listed: the place of the first that is a list, or None.
     """
 
     texts: list[str]
@@ -32,6 +32,7 @@ class Labelled:
     training: list[bool]
     where: str
     column: str | None
+    listed: str | None = None
 
     def of_training(self) -> list[str]:
         """The labels that training sees."""
@@ -41,7 +42,7 @@ class Labelled:
         """As a table of texts is looked at."""
         chosen = [row for row, training in enumerate(self.training) if training or not training_only]
         places = [self.places[row] for row in chosen]
-        return Table([], None, [self.texts[row] for row in chosen], places)
+        return Table([], None, [self.texts[row] for row in chosen], places, listed=self.listed)
 
 
 def encode(found: Labelled, target: str | None, known: list[str] | None) -> Encoded:
@@ -60,6 +61,7 @@ def encode(found: Labelled, target: str | None, known: list[str] | None) -> Enco
 
 def as_numbers(found: Labelled) -> Encoded:
     """Labels as numbers, with the mean and the spread of the training images."""
+    refuse_listed(found)
     values = numbers(found.table(), found.column or "label")
     spread = values[np.array(found.training)]
     return (values.tolist(), {"target_mean": float(spread.mean()), "target_std": float(spread.std())})
@@ -67,6 +69,7 @@ def as_numbers(found: Labelled) -> Encoded:
 
 def as_classes(found: Labelled, known: list[str] | None) -> Encoded:
     """Labels as codes of classes, one for each image."""
+    refuse_listed(found)
     refuse_empty(found)
     if known is None:
         refuse_no_classes(found)
@@ -110,8 +113,8 @@ def classes_of(text: str) -> list[str]:
 
 def in_order(labels: Sequence[str]) -> list[str]:
     """Distinct labels sorted; numbers by their value."""
-    distinct = set(labels)
-    return sorted(distinct, key=int) if all(label.isdecimal() for label in distinct) else sorted(distinct)
+    distinct = sorted(set(labels))
+    return sorted(distinct, key=int) if all(label.isdecimal() for label in distinct) else distinct
 
 
 def refuse_empty(found: Labelled) -> None:
@@ -119,6 +122,12 @@ def refuse_empty(found: Labelled) -> None:
     for text, place in zip(found.texts, found.places, strict=True):
         if not text:
             raise DataError(f"{place}: the label is empty, expected a class")
+
+
+def refuse_listed(found: Labelled) -> None:
+    """DataError for a list of classes where an image has one."""
+    if found.listed:
+        raise DataError(f"{found.listed}: column '{found.column}' holds a list, expected a string or a number")
 
 
 def refuse_no_classes(found: Labelled) -> None:

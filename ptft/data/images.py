@@ -153,7 +153,9 @@ class Images(Dataset):
         texts = [text for listing in listings.values() for text in listing.labels]
         places = [place for listing in listings.values() for place in listing.places]
         training = [split == "train" for split, listing in listings.items() for _ in listing.names]
-        values, self.label_facts = encode(Labelled(texts, places, training, self.where, self.label), target, known)
+        listed = next((listing.listed for listing in listings.values() if listing.listed), None)
+        found = Labelled(texts, places, training, self.where, self.label, listed)
+        values, self.label_facts = encode(found, target, known)
         if values is not None:
             ends = np.cumsum([len(listing) for listing in listings.values()])[:-1]
             self.labels = dict(zip(listings, np.split(np.asarray(values), ends), strict=True))

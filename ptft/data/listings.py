@@ -118,18 +118,25 @@ def choose_label(path: Path, wanted: str | None, image: str) -> str | None:
 
 def list_table(path: Path, image: str, label: str | None) -> Listing:
     """The images that a table names, relative to its folder, with their labels as text (an empty cell: "")."""
-    names, labels, places, paths = [], [], [], []
+    names, labels, places, paths, listed = [], [], [], [], None
     for where, row in rows(path):
         name = field(row, where, image)
         paths.append(image_file(path, where, image, name))
         names.append(str(name))
         places.append(f"{where} ({name})")
         if label is not None:
-            cell = field(row, where, label)
-            labels.append("" if cell is None else str(cell).strip())
+            labels.append(label_text(row, where, label))
+            listed = listed or (places[-1] if isinstance(row[label], list) else None)
     if not paths:
         raise DataError(f"{path}: empty; expected a header and at least one row")
-    return Listing(names, None if label is None else labels, Files(paths), paths, places)
+    return Listing(names, None if label is None else labels, Files(paths), paths, places, listed)
+
+
+def label_text(row: dict[str, Any], where: str, column: str) -> str:
+    """A label as text, or several of them parted by "|"."""
+    cell = field(row, where, column)
+    cells = cell if isinstance(cell, list) else [cell]
+    return "|".join("" if part is None else str(part).strip() for part in cells)
 
 
 def image_file(table: Path, where: str, column: str, name: Any) -> Path:

@@ -21,7 +21,7 @@ from ptft.errors import DataError
 Report = Callable[[str, int, int], None]  # what is done, how much of it, out of how much
 Skipped = dict[str, list[tuple[int, str]]]  # per split: rows that cannot be decoded, and why
 DIGEST = 16  # bytes
-LAYOUT = 3  # raise it when what `write` makes of an image changes: old folders are then left alone
+LAYOUT = 4  # raise it when what `write` makes of an image changes: old folders are then left alone
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Listing:
     """The images of one split before they are decoded.
 
     names: what predictions and pictures call each. labels: each one's as text, or None. raw(row): its file or pixels, read
-    now. sources: the files that hold them. places: what a message names, by default the names.
+    now. sources: the files that hold them. places: what a message names, by default the names. listed: the place of the first
+    label that is a list, or None.
     """
 
     names: list[str]
@@ -37,6 +38,7 @@ class Listing:
     raw: Callable[[int], Raw] | None
     sources: list[Path]
     places: list[str]
+    listed: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)

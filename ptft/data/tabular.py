@@ -25,7 +25,7 @@ from ptft.data.targets import assigned, of_numbers
 from ptft.errors import DataError, UserError
 
 SPLITS = ("train", "valid", "test")
-LAYOUT = 3  # raise it when what a table is prepared to changes: old folders of the cache are then left alone
+LAYOUT = 4  # raise it when what a table is prepared to changes: old folders of the cache are then left alone
 
 
 class TableRows(Rows):

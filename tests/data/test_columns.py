@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ptft.data.columns import Category, Features, Number, category_cell, is_number, number_cell
+from ptft.data.columns import READ, Category, Features, Number, category_cell, is_number, number_cell
 from ptft.errors import DataError
 
 WORDS = ["b", "a", "", "a", "c"]
@@ -29,6 +29,24 @@ def test_categories_are_one_hot_as_scikit_learn_does_and_strangers_are_none_of_t
     others = ["c", "never", "", "a"]
     np.testing.assert_array_equal(column.encode(others), encoder.transform(np.array(others)[:, None]))
     assert column.unseen(others) == 1 and column.missing(others) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "others"), [(["1", "2"], ["1.0", "2.0"]), (["1.0", "2.0"], ["1", "2"]), (["False", "True"], ["false", "TRUE"])]
+)
+def test_a_category_is_known_however_another_format_spells_it(known, others):
+    column = Category.learn("x", known)
+    np.testing.assert_array_equal(column.encode(others), column.encode(known))
+    assert column.unseen(others) == 0
+
+
+def test_a_category_that_is_spelt_as_another_of_its_column_keeps_its_own_feature():
+    column = Category.learn("x", ["1", "1.0", "2"])
+    np.testing.assert_array_equal(column.encode(["1", "1.0", "2", "2.0", "3"]), np.eye(4, 3)[[0, 1, 2, 2, 3]])
+
+
+def test_a_truth_value_of_a_text_file_is_the_number_it_is_in_other_formats():
+    assert [READ["number"](cell, "file:1", "x") for cell in ("True", "false", " TRUE ", True, False)] == [1, 0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("cells", [[2.0, 2.0, math.nan], [math.nan, math.nan]])

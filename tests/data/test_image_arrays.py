@@ -68,7 +68,7 @@ def test_idx_files_of_each_split_stay_whole(tmp_path):
     assert sizes(prepared("idx_images", images=files["images"], target=None)) == [48, 6, 6]
 
 
-@pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW", "NHWA", "01"])
+@pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW", "NHWA", "01", "0 or 1", "signed"])
 def test_arrays_of_any_layout_become_channels_first(layout, tmp_path):
     colours = CHANCE.integers(0, 256, (20, 7, 6, 4), dtype=np.uint8)
     given, expected = {
@@ -76,6 +76,8 @@ def test_arrays_of_any_layout_become_channels_first(layout, tmp_path):
         "NHWC": (colours[..., :3], colours[..., :3].transpose(0, 3, 1, 2)),
         "NCHW": (colours[..., :3].transpose(0, 3, 1, 2), colours[..., :3].transpose(0, 3, 1, 2)),
         "NHWA": (colours, colours[..., :3].transpose(0, 3, 1, 2)),
+        "0 or 1": (IMAGES[:20] % 2, IMAGES[:20, None] % 2 * 255),
+        "signed": (IMAGES[:20].astype(np.int64) % 2, IMAGES[:20, None] % 2 * 255),
         "01": (IMAGES[:20] / np.float32(255), IMAGES[:20, None]),
     }[layout]
     path = npz(tmp_path / "a.npz", images=given, labels=LABELS[:20] % 2)

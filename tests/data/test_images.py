@@ -12,6 +12,7 @@ from PIL import Image
 from ptft import resolve
 from ptft.choices import config_dir
 from ptft.data import pixels as pixel_files
+from ptft.data.image_labels import in_order
 from ptft.data.loader import Loader
 from ptft.errors import DataError, UserError
 from ptft.locate import read_yaml
@@ -291,6 +292,20 @@ def test_a_cell_may_name_several_classes_or_none(table):
     assert rows[0].dtype == np.uint8
 
 
+def test_a_list_names_several_classes_in_formats_that_have_lists(table):
+    cells = [["a", "b"], ["c"], [], [" b "]] * 5
+    rows = [{"image": f"pictures/{number}.png", "label": cell} for number, cell in enumerate(cells)]
+    path = table([("",)] * 20).with_name("rows.jsonl")
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = prepared(path, "classes", valid_fraction=0.0, test_fraction=0.0)
+    assert found.facts["labels"] == ["a", "b", "c"]
+    assert [row["label"].tolist() for row in found.rows("train")][:4] == [[1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0]]
+
+
+def test_numbers_of_equal_value_are_in_the_same_order_in_every_process():
+    assert in_order(["1", "01", "10", "2", "001"]) == ["001", "01", "1", "2", "10"]
+
+
 def test_a_class_that_is_a_number_keeps_its_place_among_numbers(table):
     assert prepared(table([(number % 11,) for number in range(44)])).facts["labels"] == [str(digit) for digit in range(11)]
 
@@ -537,7 +552,14 @@ def unlabelled_row(folder):
     return folder / "rows.csv"
 
 
+def listed_label(folder):
+    save(folder / "1.png", picture(1))
+    (folder / "rows.jsonl").write_text('{"image": "1.png", "label": "a"}\n{"image": "1.png", "label": ["a", "b"]}\n')
+    return folder / "rows.jsonl"
+
+
 MISTAKES = {
+    "list of classes": (listed_label, {}, r"rows\.jsonl:2 \(1\.png\): column 'label' holds a list, expected a string or a"),
     "one class": (one_class, {}, r"dataset\.path=.*set: all 20 training images are of class 'cat'; expected two classes"),
     "no images": (empty, {}, r"dataset\.path=.*set: no images found; expected files that end in \.png"),
     "no such folder": (missing, {}, r"dataset\.path=.*animal: no such file or folder; did you mean '.*animals'\?"),
