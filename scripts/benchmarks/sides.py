@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import runpy
+import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +222,22 @@ def gensim(turns: Turns, words: list[str]) -> None:
             train_batch_cbow(model, sentences[start : start + 8], 0.01, *room, False)
 
 
+def word2vec(turns: Turns, words: list[str]) -> None:
+    """The original program, a pass over a text for each step; its seconds are those of the rate that it prints."""
+    kind, path, program = words
+    options = f"-cbow {int(kind == 'cbow')} -size 100 -window 5 -negative 5 -sample 1e-3 -min-count 5 -threads 1 -iter 1"
+    counts = Counter(Path(path).read_text("utf-8").split())
+    known = sum(count for count in counts.values() if count >= 5)  # its rate does not count the others
+    turns.facts["tokens"] = counts.total()
+    while True:
+        turns.tick()
+        said = subprocess.check_output([program, "-train", path, "-output", os.devnull, *options.split()], text=True)
+        rates = re.findall(r"Words/thread/sec: ([\d.]+)k", said)
+        if not rates:
+            sys.exit(f"{program} told no rate: {said}")
+        turns.facts["seconds"] = turns.granted * known / (1000 * float(rates[-1]))
+
+
 def gemm(turns: Turns, words: list[str]) -> None:
     """Products of square matrices, what the machine can do at best: size and dtype."""
     size, dtype = int(words[0]), getattr(torch, words[1])
@@ -279,6 +298,7 @@ SIDES = {
     "hf-trainer": hf_trainer,
     "nanogpt": nanogpt,
     "gensim": gensim,
+    "word2vec": word2vec,
     "lightly": lightly,
     "torchvision": torchvision,
     "gemm": gemm,
