@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from array import array
 from collections.abc import Collection, Sequence
@@ -17,6 +18,7 @@ from ptft.data.reading import field, rows
 from ptft.errors import DataError
 
 MOST_CATEGORIES = 1000
+CALLED_ID = re.compile(r"(^|[^A-Za-z])(id|Id|ID)$|[a-z](Id|ID)$|^(index|u?uid|guid)$")
 FEW_ROWS = 20  # of so few rows nobody can tell whether a column names each of them
 
 
@@ -56,6 +58,21 @@ def column_kinds(paths: Sequence[Path], names: Sequence[str], categorical: Colle
             wordy |= found
             undecided = [name for name in undecided if name not in found] if found else undecided
     return {name: "category" if name in wordy else "number" for name in names}
+
+
+def names_of_rows(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Those of some columns that are called an id and differ from row to row: they tell rows apart, and nothing of them."""
+    seen: dict[str, set[Any]] = {name: set() for name in names if CALLED_ID.search(name)}
+    total = 0
+    for path in paths if seen else ():
+        for where, row in rows(path):
+            total += 1
+            for name, cells in list(seen.items()):
+                cell = category_cell(field(row, where, name), where, name)
+                if cell in cells:
+                    del seen[name]
+                cells.add(cell)
+    return list(seen) if total >= FEW_ROWS else []
 
 
 def read_frame(paths: Sequence[Path], kinds: dict[str, str], targets: Sequence[str]) -> Frame:

@@ -17,7 +17,7 @@ from ptft.data.cache import cached
 from ptft.data.columns import READ, Features
 from ptft.data.dataset import Dataset
 from ptft.data.files import find_files, fingerprint
-from ptft.data.frame import Frame, column_kinds, learn, read_frame
+from ptft.data.frame import Frame, column_kinds, learn, names_of_rows, read_frame
 from ptft.data.reading import existing, field, first_row, input_rows, row_id
 from ptft.data.rows import Example, Rows
 from ptft.data.splits import draw, held_out, lacking
@@ -25,7 +25,7 @@ from ptft.data.targets import assigned, of_numbers
 from ptft.errors import DataError, UserError
 
 SPLITS = ("train", "valid", "test")
-LAYOUT = 4  # raise it when what a table is prepared to changes: old folders of the cache are then left alone
+LAYOUT = 5  # raise it when what a table is prepared to changes: old folders of the cache are then left alone
 
 
 class TableRows(Rows):
@@ -176,8 +176,8 @@ class Tabular(Dataset):
 
     def build(self, folder: Path, target: str | None, labels: list[str] | None) -> dict[str, Any]:
         """Write the features and answers of all splits; return what is to be known about them."""
-        kinds = self.stored.kinds if self.stored else column_kinds(self.files["train"], self.names, self.categorical or ())
-        frames, notes = {split: read_frame(paths, kinds, self.target) for split, paths in self.files.items()}, []
+        kinds, notes = self.kinds()
+        frames = {split: read_frame(paths, kinds, self.target) for split, paths in self.files.items()}
         if target in ("class", "number"):
             frames = {split: answered(frame, self.target[0], target, notes) for split, frame in frames.items()}
         frames = self.split(frames)
@@ -198,6 +198,15 @@ class Tabular(Dataset):
         few = {"few": frames["train"].places} if self.per_class is not None else {}
         known = few | {"rows": rows, "inputs": features.inputs, "width": features.width, "target": found.kind}
         return known | {"labels": found.labels, "spread": found.spread, "notes": notes}
+
+    def kinds(self) -> tuple[dict[str, str], list[str]]:
+        """Which columns are read and how, and notes on those that name the rows: no feature unless the user names them."""
+        if self.stored:
+            return self.stored.kinds, []
+        train, named = self.files["train"], {*(self.wanted or ()), *(self.categorical or ())}
+        ids = names_of_rows(train, [name for name in self.names if name not in named])
+        notes = [f"column '{name}' names the rows, each by another: left out (dataset.features keeps it)" for name in ids]
+        return column_kinds(train, [name for name in self.names if name not in ids], self.categorical or ()), notes
 
     def learn(self, frames: dict[str, Frame], kinds: dict[str, str]) -> tuple[Features, list[str]]:
         """Features by the training rows, and notes on columns left out."""

@@ -235,6 +235,26 @@ def test_a_column_that_is_left_out_is_noted_once(table):
     assert said == ["column 'x' holds numbers with commas, as '0,5', which count as words, not as numbers: left out"]
 
 
+@pytest.mark.parametrize("name", ["id", "Id", "ID", "PassengerId", "customerID", "row_id", "tweet id", "index", "uid"])
+def test_what_names_the_rows_is_no_feature_and_keeps_equal_rows_together(name, table):
+    plain = table(ROWS * 2, features=None, name="plain.csv")
+    numbered = table([{name: 1000 + index} | row for index, row in enumerate(ROWS * 2)], features=None)
+    assert [note for note in numbered.notes if name in note] == [
+        f"column '{name}' names the rows, each by another: left out (dataset.features keeps it)"
+    ]
+    for one, other in zip(everything(plain), everything(numbered), strict=True):
+        assert np.array_equal(one["features"], other["features"])
+    kept = table([{name: 1000 + index} | row for index, row in enumerate(ROWS)], features=[name, "age"])
+    assert kept.facts["input_shape"] == [2]
+    assert not kept.notes
+
+
+@pytest.mark.parametrize(("name", "share"), [("paid", 1), ("store_id", 2)])
+def test_a_column_that_is_called_otherwise_or_repeats_itself_is_a_feature(name, share, table):
+    rows = [row | {name: index // share} for index, row in enumerate(ROWS)]
+    assert name in [column["name"] for column in table(rows, features=None).inputs["columns"]]
+
+
 def test_a_checkpoints_columns_are_read_in_just_its_way(table):
     first = table()
     shifted = [row | {"age": row["age"] + 1000, "extra": index} for index, row in enumerate(ROWS)]
