@@ -256,11 +256,14 @@ def _tokenizer(config: dict, source: Path | None, dataset) -> Tokenizer:
 
 
 def fit_batch(stage: Stage) -> None:
-    """Make a batch that nobody asked for no larger than the training rows there are."""
+    """Make a batch that nobody asked for no larger than the training rows there are. Raises UserError where there are none."""
+    rows = stage.dataset.rows("train")
+    if rows is None:
+        raise UserError(f"dataset {type(stage.dataset).__name__} is for `ptft evaluate`: it has no rows to train on")
     if any(word.partition("=")[0] == "trainer.batch_size" for word in stage.config["argv"]):
         return
     trainer = stage.config["trainer"]
-    found = min(len(stage.objective.view(stage.dataset.rows("train"))), trainer["train_rows"] or sys.maxsize)
+    found = min(len(stage.objective.view(rows)), trainer["train_rows"] or sys.maxsize)
     if 0 < found < trainer["batch_size"]:
         stage.dataset.notes.append(f"batches are of the {found} training rows there are, not of {trainer['batch_size']}")
         trainer["batch_size"] = found

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ptft import build
+from ptft import build, resolve
 from ptft.canvas import write_png
+from ptft.data.choices import Choices
 from ptft.errors import DataError, MachineError, UserError
 from ptft.journal import plain
 from ptft.locate import locate, saved_config
@@ -43,6 +44,7 @@ def main(config: dict) -> tuple[str, float, bool] | None:
     unsplit = WHOLE if whole_file else UNSHARED if whole else {}
     dataset = config["dataset"]
     config = {**config, "dataset": {**dataset, **{name: unsplit[name] for name in unsplit if name in dataset}}}
+    _check_choice(config)
     stage = build.stage(config, report=console.progress)
     # a folder may still bring splits of its own
     split = "train" if whole_file and stage.dataset.rows("test") is None else config["split"]
@@ -58,6 +60,18 @@ def main(config: dict) -> tuple[str, float, bool] | None:
         _leave(Path(config["run"]), config["split"], {**scores, **details}, add=bool(config["protocol"]))
     score = stage.objective.score
     return (score, scores[score], lower_is_better(score, stage.objective.lower)) if score in scores else None
+
+
+def _check_choice(config: dict) -> None:
+    """Refuse questions without a model that can choose, and the reverse, before anything is read."""
+    kinds = ("dataset", "model", "objective")
+    dataset, model, objective = (resolve.find(kind, config[kind], config["trusted_modules"]) for kind in kinds)
+    questions = issubclass(dataset, Choices)
+    if config["protocol"] != "choice":
+        if questions:
+            raise UserError("dataset=choices holds questions with options, which protocol=choice lets a model choose from")
+    elif not questions or not issubclass(objective, NextToken) or "seq2seq" in model.traits:
+        raise UserError("protocol=choice: a causal language model chooses between options; give its run, and dataset=choices")
 
 
 def _is_of_one_file(config: dict) -> bool:
@@ -123,8 +137,6 @@ def _measured(stage: build.Stage, splits: tuple[str, ...]) -> tuple[dict[str, fl
 
 def _chosen(stage: build.Stage, questions: list) -> dict[str, float]:
     """How often the likeliest option is the right one, by log probability and by that per byte, and what chance would give."""
-    if not isinstance(stage.objective, NextToken) or not all("options" in question for question in questions[:1]):
-        raise UserError("protocol=choice: a causal language model chooses between options; give its run, and dataset=choices")
     with autocast(stage.device, stage.precision):
         chosen = [choose(stage.objective.eval(), question) for question in questions]
     answers = [question["answer"] for question in questions]

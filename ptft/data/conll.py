@@ -26,6 +26,8 @@ TABLES = ("jsonl", "json", "parquet", "arrow")
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 NOT_WORDS = re.compile(r"\d+[-.]\d+")  # ids of multiword tokens and of empty nodes in CoNLL-U
 COMMENT = re.compile(r"#\s*([\w.]+)\s*=\s*(.*)")
+# what is no line of data however many cells it has: "# sent_id = 3" and "# newpar", and the marker of a document
+REMARK = re.compile(r"# +([\w.:]+ +=( .*)?|new(doc|par)( .*)?)|-DOCSTART-.*")
 
 
 @dataclass
@@ -119,7 +121,8 @@ def shape(path: Path) -> tuple[int, tuple[str, ...]]:
 def blocks(path: Path) -> Iterator[Block]:
     """The sentences of a file of columns, which blank lines divide; without -DOCSTART- lines.
 
-    A line that begins with # is a comment unless it has as many columns as the first line that begins otherwise.
+    A line that begins with # is a comment if it reads "# name = value", else unless it has as many columns as the first line
+    that begins otherwise.
     """
     delimiter, width = layout(path)
     comments: dict[str, str] = {}
@@ -131,9 +134,9 @@ def blocks(path: Path) -> Iterator[Block]:
                 if lines:
                     yield comments, lines
                     comments, lines = {}, []
-            elif line.startswith("#") and len(cells) != width:
+            elif REMARK.fullmatch(line.strip()) or (line.startswith("#") and len(cells) != width):
                 comments |= dict(COMMENT.findall(line.strip()))
-            elif not cells[0].startswith("-DOCSTART-"):
+            else:
                 lines.append((number, cells))
     if lines:
         yield comments, lines
@@ -142,7 +145,8 @@ def blocks(path: Path) -> Iterator[Block]:
 def layout(path: Path) -> tuple[str, int]:
     """What divides the columns of a file, tabs or blanks, and how many columns there are."""
     with guarded(path), open_text(path) as stream:
-        head = next((line for line in stream if line.strip() and not line.startswith("#")), "")
+        heads = (line for line in stream if line.strip() and not line.startswith("#"))
+        head = next((line for line in heads if not REMARK.fullmatch(line.strip())), "")
     return delimiter_of(head), len(cells_of(head, delimiter_of(head)))
 
 
@@ -198,8 +202,17 @@ def of_columns(path: Path, token: int, tag: int | None) -> Iterator[Sentence]:
         lines = [line for line in lines if token == 0 or not NOT_WORDS.fullmatch(line[1][0])]
         for number, cells in lines:
             if not least <= len(cells) <= most:
-                raise DataError(f"{path}:{number}: {len(cells)} columns, expected {least} as in the first line")
+                raise DataError(f"{path}:{number}: {counted(cells)}, expected {least} as in the first line")
         if lines:
-            words = [cells[token] for _, cells in lines]
+            words = [cells[token].strip(" ") or cells[token] for _, cells in lines]
             tags = None if tag is None else [cells[tag].strip() for _, cells in lines]
             yield Sentence(words, tags, f"{path}:{lines[0][0]}", comments.get("sent_id"))
+
+
+def counted(cells: list[str]) -> str:
+    """How many columns a line has; told of one that is divided otherwise than the first line."""
+    if len(cells) == 1 and "\t" in cells[0].strip():
+        return "columns divided by tabs, not by blanks as in the first line"
+    if len(cells) == 1 and " " in cells[0].strip():
+        return "columns divided by blanks, not by tabs as in the first line"
+    return f"{len(cells)} columns"

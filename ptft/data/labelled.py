@@ -24,7 +24,7 @@ from ptft.errors import DataError, UserError
 
 APART = "likeness"  # the target of two texts that are read apart
 NUMBERS = ("number", APART)
-LAYOUT = 5  # of the files in the cache: raise it when they change
+LAYOUT = 6  # of the files in the cache: raise it when they change
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ptft.data.conll import NOT_WORDS, TOKEN_NAMES, Sentence, blocks, is_table, listed
 from ptft.data.files import resolve
+from ptft.data.formats import Row
 from ptft.data.pieces import WordEncoder
-from ptft.data.reading import field, input_rows, named, row_id
+from ptft.data.reading import PIPED, field, filed, input_rows, named, piped, row_id
 from ptft.data.rows import Example
 from ptft.data.sentences import Sentences, collected
 from ptft.data.tagged import Reader, TaggedText
@@ -81,7 +83,7 @@ def propositions(path: Path) -> Iterator[Sentence]:
     """The predicates of a file with the roles of all words."""
     for comments, lines in blocks(path):
         rows = [cells for _, cells in lines if not NOT_WORDS.fullmatch(cells[0])]
-        words = [cells[FORM] if len(cells) > FORM else "" for cells in rows]
+        words = [cell(cells, FORM) for cells in rows]
         verbs = predicates(rows)
         for number, roles in enumerate(role_columns(rows)):
             marked = verb(roles)
@@ -115,16 +117,32 @@ def cell(cells: list[str], number: int) -> str:
 
 def new_propositions(source: str) -> Iterator[Sentence]:
     """The predicates of a file without the roles: of CoNLL-U, or of rows with tokens and the numbers of predicates."""
-    path = Path(source) if source == "-" else resolve(source, "input")
-    if source != "-" and not is_table(path):
-        found = _in_conllu(path)
-        first = next(found, None)
-        if first is None:
-            raise DataError(f"{path}: {NO_PREDICATE}")
-        yield first
-        yield from found
+    if source != "-":
+        yield from _in_file(resolve(source, "input"))
         return
-    for where, row in input_rows(source):
+    first, lines = piped()
+    if first.lstrip()[:1] in (b"{", b"["):
+        yield from _in_rows(input_rows(source, given=(first, lines)))
+        return
+    with filed(lines) as path:
+        for sentence in _in_file(path):
+            yield replace(sentence, where=sentence.where.replace(str(path), PIPED))
+
+
+def _in_file(path: Path) -> Iterator[Sentence]:
+    if is_table(path):
+        yield from _in_rows(input_rows(str(path)))
+        return
+    found = _in_conllu(path)
+    first = next(found, None)
+    if first is None:
+        raise DataError(f"{path}: {NO_PREDICATE}")
+    yield first
+    yield from found
+
+
+def _in_rows(rows: Iterable[Row]) -> Iterator[Sentence]:
+    for where, row in rows:
         words = listed(row, where, next(iter(named(list(row), TOKEN_NAMES)), "tokens"))
         given = field(row, where, "predicate")
         for marked in given if isinstance(given, list) else [given]:

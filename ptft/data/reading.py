@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import re
@@ -21,6 +22,7 @@ TEXT_NAMES = ("text", "sentence", "content", "document", "review", "comment", "m
 ID_NAMES = ("id", "row_id", "uid", "guid")
 LABEL_NAMES = ("label", "class", "target", "category", "sentiment", "score", "rating", "stars", "y")
 PIPED = "standard input"
+Piped = tuple[bytes, Iterator[bytes]]  # a first line, and all of them
 PACKED = (GZIP, ZSTANDARD, b"PAR1\x15", b"ARROW1\0")  # how bytes begin that are no lines
 WHOLE_JSON = re.compile(r"\[(\s*(\{.*|\]))?|\{")  # the first line of JSON that is one value, not one a line
 
@@ -122,13 +124,14 @@ def row_id(row: dict[str, Any], otherwise: int | str) -> Any:
     return next((row[name] for name in named(known, ID_NAMES)), otherwise)
 
 
-def input_rows(source: str, columns: Collection[str] = ()) -> Iterator[Row]:
+def input_rows(source: str, columns: Collection[str] = (), given: Piped | None = None) -> Iterator[Row]:
     """Rows to predict on: a table, JSON, or plain lines (as column "text"), from a file or standard input ("-").
 
     columns: those that are wanted; a first line that names them is the header of a table, whatever the file is called.
+    given: standard input, where its first line was looked at.
     """
     found = None
-    for found in piped_rows(columns) if source == "-" else file_rows(resolve(source, "input"), columns):
+    for found in piped_rows(given or piped(), columns) if source == "-" else file_rows(resolve(source, "input"), columns):
         yield found
     if found is None:
         raise DataError(f"input={source}: holds no rows")
@@ -143,25 +146,32 @@ def file_rows(path: Path, columns: Collection[str]) -> Iterator[Row]:
         yield from line_rows(stream, str(path), columns)
 
 
-def piped_rows(columns: Collection[str]) -> Iterator[Row]:
-    """The rows of standard input, each as soon as it is there, unless they are packed."""
+def piped() -> Piped:
+    """The first line of standard input, and all of them."""
     first = sys.stdin.buffer.readline()
-    lines = itertools.chain([first], sys.stdin.buffer)
+    return first, itertools.chain([first], sys.stdin.buffer)
+
+
+def piped_rows(given: Piped, columns: Collection[str]) -> Iterator[Row]:
+    """The rows of standard input, each as soon as it is there, unless they are packed."""
+    first, lines = given
     if first.startswith(PACKED):
-        yield from unpacked_rows(lines, columns)
+        with filed(lines) as path:
+            for where, row in file_rows(path, columns):
+                yield where.replace(str(path), PIPED), row
     else:
         yield from line_rows(decoded(lines, PIPED), PIPED, columns)
 
 
-def unpacked_rows(pieces: Iterable[bytes], columns: Collection[str]) -> Iterator[Row]:
-    """The rows of what only a file can be read as, which is made of it for as long as they are read."""
+@contextlib.contextmanager
+def filed(pieces: Iterable[bytes]) -> Iterator[Path]:
+    """A file made of what was piped and only a file can be read as; errors do not name it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, PIPED)
         with path.open("wb") as file:
             file.writelines(pieces)
         try:
-            for where, row in file_rows(path, columns):
-                yield where.replace(str(path), PIPED), row
+            yield path
         except DataError as error:
             raise DataError(str(error).replace(str(path), PIPED)) from error
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from ptft.data.conll import TOKEN_NAMES, Column, Sentence, blocks, cells_of, delimiter_of, is_table, listed, of_columns, shape
+from ptft.data.conll import (
+    REMARK,
+    TOKEN_NAMES,
+    Column,
+    Sentence,
+    blocks,
+    cells_of,
+    delimiter_of,
+    is_table,
+    listed,
+    of_columns,
+    shape,
+)
 from ptft.data.files import inner_suffix, resolve
+from ptft.data.formats import Row
 from ptft.data.opening import guarded, open_text
-from ptft.data.reading import input_rows, named, row_id
+from ptft.data.reading import PACKED, PIPED, filed, input_rows, named, piped, row_id
 from ptft.nn.spans import CHUNK, NO_TAG
 from ptft.nn.words import words_of
 
 COLUMNS = (".conll", ".conllu", ".conllup", ".conll2003", ".bio", ".iob", ".iob2", ".bioes", ".bmes")
 LOOKED_AT = 500  # lines
+SHORT = 4  # cells: so few words of a piped line may be a word and what is known of it
 
 
 def new_sentences(source: str, token: Column, tag: Column | None = None) -> Iterator[Sentence]:
@@ -24,11 +40,29 @@ def new_sentences(source: str, token: Column, tag: Column | None = None) -> Iter
     token, tag: where words and tags of the training file stood; other files have words in a field of a usual name, or as text
     that is split at white space, Chinese and Japanese into characters.
     """
-    path = Path(source) if source == "-" else resolve(source, "input")
-    if source != "-" and is_columns(path, isinstance(token, int)):
-        yield from of_columns(path, word_column(path, token, tag), None)
+    if source != "-":
+        yield from sentences_of(resolve(source, "input"), token, tag)
         return
-    for where, row in input_rows(source):
+    first, lines = piped()
+    if isinstance(token, int) and not sys.stdin.isatty() and may_be_columns(first):
+        with filed(lines) as path:
+            for sentence in sentences_of(path, token, tag):
+                yield replace(sentence, where=sentence.where.replace(str(path), PIPED))
+    else:
+        yield from sentences_in(input_rows(source, given=(first, lines)), token)
+
+
+def sentences_of(path: Path, token: Column, tag: Column | None) -> Iterator[Sentence]:
+    """The sentences of a file."""
+    if is_columns(path, isinstance(token, int)):
+        yield from of_columns(path, word_column(path, token, tag), None)
+    else:
+        yield from sentences_in(input_rows(str(path)), token)
+
+
+def sentences_in(rows: Iterable[Row], token: Column) -> Iterator[Sentence]:
+    """Rows as sentences."""
+    for where, row in rows:
         name = column_of(row, token)
         cell = row.get(name, [])
         text = "" if cell is None else cell if isinstance(cell, str) else None
@@ -52,6 +86,19 @@ def word_column(path: Path, token: Column, tag: Column | None) -> int:
     return token
 
 
+def may_be_columns(first: bytes) -> bool:
+    """Whether a first line leaves it open that a word a line follows, so that more must be seen than it."""
+    line = first.decode("utf-8-sig", errors="replace").strip("\r\n")
+    cells = cells_of(line, delimiter_of(line))
+    odd = len(cells) <= SHORT or "\t" in line or REMARK.fullmatch(line) or is_tag(cells[-1])
+    return first.startswith(PACKED) or (first != b"" and line[:1] not in ("{", "[") and bool(odd))
+
+
+def is_tag(cell: str) -> bool:
+    """Whether a cell is the tag of a span, or of none."""
+    return cell == NO_TAG or CHUNK.fullmatch(cell) is not None
+
+
 def is_columns(path: Path, trained: bool) -> bool:
     """Whether a file has a word a line: its name says so, or the last of several columns holds nothing but tags of spans.
 
@@ -62,12 +109,13 @@ def is_columns(path: Path, trained: bool) -> bool:
     if is_table(path):
         return False
     with guarded(path), open_text(path) as stream:
-        lines = [line.strip() and line for line in islice(stream, LOOKED_AT)]
+        looked = (line for line in islice(stream, LOOKED_AT) if not REMARK.fullmatch(line.strip()))
+        lines = [line.strip() and line for line in looked]
     rows = [cells_of(line, delimiter_of(line)) for line in lines if line]
     widths = {len(cells) for cells in rows}
     if len(widths) != 1:
         return False
-    tags_last = widths != {1} and all(cells[-1] == NO_TAG or CHUNK.fullmatch(cells[-1]) for cells in rows)
+    tags_last = widths != {1} and all(is_tag(cells[-1]) for cells in rows)
     return tags_last or (trained and in_blocks(lines))
 
 

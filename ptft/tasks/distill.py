@@ -92,7 +92,7 @@ class Distill(Objective):
         self.teacher = None if open_run is None else open_run(teacher)
         reader = None
         if self.teacher:
-            self._check(f"objective.teacher={teacher}")
+            self._check(f"task.teacher={teacher}")
             self.order = torch.tensor([self.teacher.objective.labels.index(label) for label in self.labels])
             self.projection = nn.Linear(model.dim, self.teacher.model.dim) if features else None
             reader = input_reader(self.teacher.model, tokenizer, transform) if tokenizer else None

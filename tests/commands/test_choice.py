@@ -62,6 +62,45 @@ def test_an_answer_that_is_no_option_is_found_by_its_row(cli, clm_run, questions
     assert "the answer 'd' is none of the 2 options" in answer.complaint
 
 
+@pytest.mark.parametrize(
+    ("rows", "right"),
+    [
+        ([(["1", "2", "3"], 1)], [1]),  # a whole number beside texts is the number of one
+        ([(["1", "2", "3"], "1"), (["a", "b"], 0)], [1, 0]),  # what is no text of an option tells of the others
+        ([(["1", "2", "3"], "2"), (["a", "b"], "b")], [1, 1]),
+        ([([1, 2, 3], 1), ([5, 6], 6)], [0, 1]),
+        ([(["1", "2", "3"], "C"), (["a", "b"], "a")], [2, 0]),
+        ([(["0", "1"], "1")], [1]),
+    ],
+)
+def test_all_answers_are_meant_in_one_way(rows, right, tmp_path):
+    from ptft.data.choices import Choices
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": "q", "choices": known, "label": answer}) + "\n" for known, answer in rows))
+    found = Choices(str(path), "text", "choices", "label", "{text}", 0, None).rows("test")
+    assert [row["answer"] for row in found] == right
+
+
+def test_an_answer_that_may_be_two_options_is_refused_with_its_row(cli, clm_run, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,choices,label\nhow many,1|2|3,1\n")
+    path = f"dataset.path={tmp_path / 'rows.csv'}"
+    answer = cli("evaluate", f"ckpt={clm_run}", "protocol=choice", "dataset=choices", path)
+    assert answer.code == 3
+    assert "rows.csv:2: the answer '1' is an option and also the number of another" in answer.complaint
+
+
+def test_questions_are_for_language_models_that_choose(cli, clm_run, questions, data, tmp_path):
+    path = f"dataset.path={questions}"
+    for words in (["dataset=choices", path], ["protocol=choice", *data.text]):
+        answer = cli("evaluate", f"ckpt={clm_run}", *words)
+        assert answer.code == 2
+        assert "protocol=choice" in answer.complaint
+    answer = cli("pretrain", f"ckpt={clm_run}", "objective=clm", "dataset=choices", path, f"run={tmp_path / 'run'}")
+    assert answer.code == 2
+    assert "no rows to train on" in answer.complaint
+
+
 def test_a_model_that_predicts_nothing_cannot_choose(cli, mlm_run, questions):
     answer = cli("evaluate", f"ckpt={mlm_run}", "protocol=choice", "dataset=choices", f"dataset.path={questions}")
     assert answer.code == 2

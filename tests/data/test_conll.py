@@ -41,6 +41,11 @@ COLUMNS = {
     "windows": (TABS.replace("\n", "\r\n"), None),
     "blank lines with blanks": (TABS.replace("\n\n", "\n \t \n\n"), None),
     "document starts": ("-DOCSTART- -X- O O\n\n" + TABS.replace("\t", " NNP I-NP "), None),
+    "bare document starts": ("-DOCSTART-\n\n" + TABS, None),
+    "bare document starts before blanks": ("-DOCSTART-\n\n" + TABS.replace("\t", " "), None),
+    "blanks beside tabs": (TABS.replace("\t", " \t "), None),
+    "comments as wide as other lines": ("# id = 1\n" + TABS.replace("\t", " X X ").replace("\n\n", "\n\n# id = 2\n"), None),
+    "paragraphs as wide as other lines": ("# newpar\n" + TABS.replace("\t", " "), None),
     "by number": (TABS.replace("\t", "\tNNP\tI-NP\t"), [0, 3]),
     "from the end": (TABS.replace("\t", "\tNNP\tI-NP\t"), [-4, -1]),
     "numbers as text": (TABS.replace("\t", "\tNNP\tI-NP\t"), ["0", "-1"]),
@@ -110,6 +115,8 @@ def test_a_csv_file_holds_words_and_tags_between_blanks(read):
 
 
 MISTAKES = {
+    "tabs": ("a O\nb\tO\n", None, r"a\.conll:2: columns divided by tabs, not by blanks as in the first line"),
+    "blanks": ("a\tO\nb O\n", None, r"a\.conll:2: columns divided by blanks, not by tabs as in the first line"),
     "ragged": ("a\tO\nb\n", None, r"a\.conll:2: 1 columns, expected 2 as in the first line"),
     "no such number": (TABS, [0, 2], r"dataset\.columns=\[0,2\]: .*a\.conll has columns 0 to 1"),
     "no such name": (TABS, ["form", "ner", "x"], r"has 2 columns without names; give the numbers of two, or name all"),

@@ -1,6 +1,8 @@
 """Propositions: an example for each predicate."""
 
+import io
 import json
+import sys
 
 import pytest
 
@@ -83,14 +85,16 @@ def test_a_file_without_predicates_is_refused_at_once(srl):
         srl(f"1\tHello{HEAD}_\n")
 
 
-def test_predicates_to_predict_for_come_from_conllu_or_by_number(srl, tokenizers, tmp_path):
+def test_predicates_to_predict_for_come_from_conllu_or_by_number(srl, tokenizers, tmp_path, monkeypatch):
     bare = "\n".join("\t".join(line.split("\t")[:11]) for line in SENTENCE.split("\n"))
     (tmp_path / "new.conllu").write_text(bare)
     (tmp_path / "new.jsonl").write_text(json.dumps({"tokens": WORDS, "predicate": [1, 4]}) + "\n")
     reader = Propositions.reader({}, srl().columns, None)
     for name, ids in (("new.conllu", ["s-1", "s-1"]), ("new.jsonl", [0, 1])):
-        found = list(reader.read(str(tmp_path / name), tokenizers["byte"], 64))
-        assert [(key, row["words"], row["marked"]) for key, row in found] == [(ids[0], WORDS, 1), (ids[1], WORDS, 4)]
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((tmp_path / name).read_bytes())))
+        for source in (str(tmp_path / name), "-"):
+            found = list(reader.read(source, tokenizers["byte"], 64))
+            assert [(key, row["words"], row["marked"]) for key, row in found] == [(ids[0], WORDS, 1), (ids[1], WORDS, 4)]
 
 
 def test_predicates_to_predict_for_may_be_marked_in_columns_of_roles_alone(srl, tokenizers, tmp_path):

@@ -200,6 +200,14 @@ def test_sentences_to_predict_on_come_in_many_forms(name, tagged, tokenizers, tm
     assert all(len(example["places"]) == len(example["words"]) for _, example in found)
 
 
+@pytest.mark.parametrize("name", [name for name in INPUTS if not name.startswith("numbered")])  # that goes by its name
+def test_what_is_piped_is_read_as_the_same_file_is(name, tagged, tokenizers, monkeypatch):
+    content, expected = INPUTS[name]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    found = list(TaggedText.reader({}, tagged().columns, None).read("-", tokenizers["byte"], 64))
+    assert [example["words"] for _, example in found] == expected
+
+
 def test_words_to_predict_on_are_read_from_the_column_of_the_training_file(tagged, tokenizers, tmp_path):
     (tmp_path / "new.conll").write_text("1\tEU\tO\n2\trejects\tO\n")
     found = list(TaggedText.reader({}, {"text": 1, "label": 2}, None).read(str(tmp_path / "new.conll"), tokenizers["byte"], 64))
