@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|epochs?|ep|%)")
 
@@ -16,6 +17,16 @@ def duration(value: int | float | str, steps: int, steps_per_epoch: float, setti
     """
     count = exactly(value, steps, steps_per_epoch, setting)
     return math.ceil(count - 1e-9) if up else math.floor(count + 1e-9)  # 0.29 * 100 is 28.999999999999996
+
+
+def duration_fault(setting: str, value: Any) -> list[str]:
+    """What is wrong with a duration, whatever the length of the run; null is one."""
+    try:
+        if value is not None:
+            exactly(value, 100, 10, setting)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def exactly(value: int | float | str, steps: int, steps_per_epoch: float, setting: str = "duration") -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ptft import resolve
+from ptft.duration import duration_fault
 from ptft.errors import UserError
 from ptft.inherited import check_inherited
 from ptft.locate import locate, saved_config
@@ -89,6 +90,8 @@ def check_settings(config: dict) -> None:
     kinds = [kind for kind in resolve.HOMES if config.get(kind)]
     nodes = {kind: optimizer_node(config) if kind == "optimizer" else config[kind] for kind in kinds}
     faults = [fault for kind, node in nodes.items() for fault in resolve.check(kind, node, trusted=config["trusted_modules"])]
+    if config.get("schedule"):
+        faults += duration_fault("schedule.warmup", config["schedule"].get("warmup"))
     if faults:
         raise UserError("\n".join(faults))
 

@@ -29,6 +29,12 @@ def optimizer_node(config: dict) -> dict:
     for name in ("lr", "weight_decay"):
         if name not in node:
             raise UserError(f"optimizer.{name} must be given: the YAML file of an optimizer has a line such as {name}: 0.0")
+        if isinstance(node[name], (int, float)) and not node[name] >= 0:
+            raise UserError(f"optimizer.{name}: expected at least 0, found {node[name]}")
+    for name in ("momentum", "betas"):
+        shares = node.get(name) if isinstance(node.get(name), list) else [node.get(name)]
+        if any(isinstance(share, (int, float)) and not 0 <= share < 1 for share in shares):
+            raise UserError(f"optimizer.{name}: expected at least 0 and less than 1, found {node[name]}")
     return node
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptft.duration import duration, exactly
+from ptft.duration import duration_fault, exactly
 from ptft.errors import UserError
 from ptft.protocols import PROTOCOLS
 
@@ -125,20 +125,10 @@ class Settings:
         if self.steps is None and self.epochs is None:
             faults.append("steps: give trainer.steps=NUMBER or trainer.epochs=NUMBER")
         for name in ("eval_every", "save_every", "ema_half_life"):
-            faults += _duration_fault(name, getattr(self, name))
+            faults += duration_fault(name, getattr(self, name))
         if self.ema_half_life is not None and not faults and exactly(self.ema_half_life, 100, 10) == 0:
             faults.append(f"ema_half_life: expected more than 0, or null for no average, found {self.ema_half_life}")
         return faults
-
-
-def _duration_fault(name: str, value: Any) -> list[str]:
-    if value is None:
-        return []
-    try:
-        duration(value, 100, 10, name)
-    except ValueError as error:
-        return [str(error)]
-    return []
 
 
 @dataclass

@@ -229,3 +229,22 @@ def test_a_model_of_ones_own_that_lacks_what_training_asks_for_is_refused_by_nam
     own = f"--config-dir={tmp_path}", f"trusted_modules=[without_{name}]", "model=mine", f"run={tmp_path / 'run'}"
     answer = cli("pretrain", *own, *data.text, "tokenizer=byte", "preset=smoke", "device=cpu")
     assert (answer.code, answer.complaint.count(WITHOUT[name])) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("optimizer.lr=-1",), "optimizer.lr: expected at least 0, found -1"),
+        (("optimizer=lars", "optimizer.weight_decay=-0.1"), "optimizer.weight_decay: expected at least 0, found -0.1"),
+        (("optimizer.momentum=1.5",), "optimizer.momentum: expected at least 0 and less than 1, found 1.5"),
+        (
+            ("optimizer=adamw", "optimizer.betas=[0.9,1.0]"),
+            "optimizer.betas: expected at least 0 and less than 1, found [0.9, 1.0]",
+        ),
+        (("schedule.warmup=2.5",), "schedule.warmup=2.5: give steps (an integer >= 0), a fraction of the run"),
+    ],
+)
+def test_what_no_run_can_have_is_refused_before_the_data_is_read(words, told, cli, tmp_path):
+    answer = cli("pretrain", "dataset=text", f"dataset.path={tmp_path / 'not there.txt'}", *words)
+    assert answer.code == 2
+    assert told in answer.complaint
