@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ptft.data.files import inner_suffix
 from ptft.data.formats import type_name
 from ptft.data.opening import guarded, kind, open_text
-from ptft.data.reading import existing, field, first_row, named, row_id, rows
+from ptft.data.reading import PIPED, existing, field, filed, first_row, named, row_id, rows
 from ptft.errors import DataError, UserError
 
 Column = int | str
@@ -145,8 +145,7 @@ def blocks(path: Path) -> Iterator[Block]:
 def layout(path: Path) -> tuple[str, int]:
     """What divides the columns of a file, tabs or blanks, and how many columns there are."""
     with guarded(path), open_text(path) as stream:
-        heads = (line for line in stream if line.strip() and not line.startswith("#"))
-        head = next((line for line in heads if not REMARK.fullmatch(line.strip())), "")
+        head = next((line for line in stream if line.strip() and not line.startswith(("#", "-DOCSTART-"))), "")
     return delimiter_of(head), len(cells_of(head, delimiter_of(head)))
 
 
@@ -164,6 +163,13 @@ def cells_of(line: str, delimiter: str) -> list[str]:
 def sentences(path: Path, columns: Columns) -> Iterator[Sentence]:
     """The sentences of a file with their tags."""
     return of_table(path, *columns) if is_table(path) else of_columns(path, *columns)
+
+
+def of_piped(lines: Iterable[bytes], read: Callable[[Path], Iterator[Sentence]]) -> Iterator[Sentence]:
+    """The sentences that `read` finds in a file, here one made of what was piped."""
+    with filed(lines) as path:
+        for sentence in read(path):
+            yield replace(sentence, where=sentence.where.replace(str(path), PIPED))
 
 
 def of_table(path: Path, token: Column, tag: Column | None) -> Iterator[Sentence]:

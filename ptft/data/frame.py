@@ -64,8 +64,10 @@ def names_of_rows(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     """Those of some columns that are called an id and differ from row to row: they tell rows apart, and nothing of them."""
     seen: dict[str, set[Any]] = {name: set() for name in names if CALLED_ID.search(name)}
     total = 0
-    for path in paths if seen else ():
+    for path in paths:
         for where, row in rows(path):
+            if not seen:
+                return []
             total += 1
             for name, cells in list(seen.items()):
                 cell = category_cell(field(row, where, name), where, name)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptft.data.conll import NOT_WORDS, TOKEN_NAMES, Sentence, blocks, is_table, listed
+from ptft.data.conll import NOT_WORDS, TOKEN_NAMES, Sentence, blocks, is_table, listed, of_piped
 from ptft.data.files import resolve
 from ptft.data.formats import Row
 from ptft.data.pieces import WordEncoder
-from ptft.data.reading import PIPED, field, filed, input_rows, named, piped, row_id
+from ptft.data.reading import field, input_rows, named, piped, row_id
 from ptft.data.rows import Example
 from ptft.data.sentences import Sentences, collected
 from ptft.data.tagged import Reader, TaggedText
@@ -124,9 +123,7 @@ def new_propositions(source: str) -> Iterator[Sentence]:
     if first.lstrip()[:1] in (b"{", b"["):
         yield from _in_rows(input_rows(source, given=(first, lines)))
         return
-    with filed(lines) as path:
-        for sentence in _in_file(path):
-            yield replace(sentence, where=sentence.where.replace(str(path), PIPED))
+    yield from of_piped(lines, _in_file)
 
 
 def _in_file(path: Path) -> Iterator[Sentence]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from ptft.data.conll import (
     is_table,
     listed,
     of_columns,
+    of_piped,
     shape,
 )
 from ptft.data.files import inner_suffix, resolve
 from ptft.data.formats import Row
 from ptft.data.opening import guarded, open_text
-from ptft.data.reading import PACKED, PIPED, filed, input_rows, named, piped, row_id
+from ptft.data.reading import PACKED, input_rows, named, piped, row_id
 from ptft.nn.spans import CHUNK, NO_TAG
 from ptft.nn.words import words_of
 
@@ -45,9 +46,7 @@ def new_sentences(source: str, token: Column, tag: Column | None = None) -> Iter
         return
     first, lines = piped()
     if isinstance(token, int) and not sys.stdin.isatty() and may_be_columns(first):
-        with filed(lines) as path:
-            for sentence in sentences_of(path, token, tag):
-                yield replace(sentence, where=sentence.where.replace(str(path), PIPED))
+        yield from of_piped(lines, partial(sentences_of, token=token, tag=tag))
     else:
         yield from sentences_in(input_rows(source, given=(first, lines)), token)
 
