@@ -172,7 +172,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ("text", "why"),
     [
         (BOMB, "aliases"),
-        ("a: " + "[" * 1000 + "]" * 1000, "levels"),
+        ("a: " + "[" * 100 + "]" * 100, "levels"),
+        ("a: " + "[" * 1000 + "]" * 1000, "levels|nesting depth"),  # PyYAML 6.0.4 has a cap of its own, met before ours
         ("a: [" + "1," * 50_000 + "1]", "values"),
         ("a: " + "x" * 2_000_000, "larger than"),
         ("a: !!python/object/apply:os.system [true]", "tags"),
@@ -181,7 +182,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("a: [1", "not valid YAML"),
         ("a: \xff".encode("latin-1"), "not valid YAML"),
     ],
-    ids=["aliases", "depth", "nodes", "bytes", "python tag", "tag", "list", "syntax", "encoding"],
+    ids=["aliases", "depth", "great depth", "nodes", "bytes", "python tag", "tag", "list", "syntax", "encoding"],
 )
 def test_hostile_yaml_is_refused_at_once(run, text, why):
     (locate(run) / "config.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
